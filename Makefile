@@ -1,0 +1,38 @@
+# Two commands do all the set-up themselves: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test full check bench clean
+
+$(STAMP): pyproject.toml constraints-cpu.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[drive,sim]'
+	touch $@
+
+$(VENV)/.installed-dev: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[drive,sim,dev]'
+	touch $@
+
+run: $(STAMP)  ## the main job: plan a demo scene with every strategy, print one table, draw one picture
+	$(BIN)/edge plan --scene demo --strategy all --out out
+
+check: $(VENV)/.installed-dev  ## lint, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check  ## the everyday suite
+	EDGE_CASES=small $(BIN)/pytest
+
+full: check  ## the counts the issues name, in its own log
+	mkdir -p out
+	EDGE_CASES=full $(BIN)/pytest 2>&1 | tee -a out/full.log
+
+bench: $(STAMP)
+	$(BIN)/edge bench plan --split val --json out/bench-plan.json
+
+clean:
+	rm -rf $(VENV) out

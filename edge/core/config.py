@@ -1,0 +1,55 @@
+"""Frozen, strict pydantic models for everything that crosses a border: file, wire, command line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge.core.errors import InputError
+
+
+class Frozen(BaseModel):
+    """Immutable and strict about names: an unknown key is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line: `path: rule (got value)`, the first three, then a count of the rest."""
+    parts = []
+    for item in error.errors()[:3]:
+        path = ".".join(str(p) for p in item["loc"]) or "value"
+        got = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+        parts.append(f"{path}: {item['msg']}{got}")
+    rest = error.error_count() - len(parts)
+    return "; ".join(parts) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def load_toml(path: str | Path, model: type[ConfigT], overrides: dict[str, Any] | None = None) -> ConfigT:
+    """Read a TOML file into `model`; `overrides` (dotted keys) replace values of the file.
+
+    Raises InputError naming the file and the key for a missing file, broken TOML or an invalid value.
+    """
+    path = Path(path)
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: not valid TOML: {e}") from None
+    for dotted, value in (overrides or {}).items():
+        *parents, leaf = dotted.split(".")
+        node = raw
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[leaf] = value
+    try:
+        return model.model_validate(raw)
+    except ValidationError as e:
+        raise InputError(f"{path}: {explain(e)}") from None
