@@ -7,15 +7,17 @@ counting them.
 from __future__ import annotations
 
 from decoding import rows
-from decoding.canvas import allowed, decide, lossless, prefill, settle
+from decoding.canvas import allowed, decide, prefill, require_causal, settle
+from decoding.guarantees import lossless
 from decoding.rules import Pick, greedy, restrict
 from edge.core.blockspec import BlockSpec
 from edge.core.types import After, Canvas, Strategy
 
 
+@lossless
 def autoregressive(canvas: Canvas, spec: BlockSpec, *, pick: Pick = greedy) -> Strategy:
     """One forward per open token. Raises UnsupportedError for a checkpoint without a causal mode."""
-    lossless(spec, "ar")
+    require_causal(spec, "ar")
     f = settle(canvas)
     if canvas.finish:
         return

@@ -26,7 +26,7 @@ def scaffolded(prompt: Tensor, scaffold: Scaffold, block_size: int) -> Canvas:
     return canvas
 
 
-def lossless(spec: BlockSpec, strategy: str) -> None:
+def require_causal(spec: BlockSpec, strategy: str) -> None:
     """Refuse a strategy that needs a causal mode on a checkpoint without one."""
     if not spec.causal_mode:
         raise UnsupportedError(

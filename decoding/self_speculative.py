@@ -17,18 +17,20 @@ import torch
 from torch import Tensor
 
 from decoding import rows
-from decoding.canvas import allowed, answer_end, decide, lossless, prefill, settle
+from decoding.canvas import allowed, answer_end, decide, prefill, require_causal, settle
+from decoding.guarantees import lossless
 from decoding.rules import Pick, accepted, greedy, restrict
 from edge.core.blockspec import BlockSpec
 from edge.core.types import After, At, Canvas, Strategy
 
 
+@lossless
 def self_speculative(canvas: Canvas, spec: BlockSpec, *, block_size: int | None = None, pick: Pick = greedy) -> Strategy:
     """Draft and verify blocks of `block_size` rows (default: the checkpoint's).
 
     Raises UnsupportedError for a checkpoint without a causal mode.
     """
-    lossless(spec, "self-spec")
+    require_causal(spec, "self-spec")
     size = block_size or spec.block_size
     settle(canvas)
     if canvas.finish:

@@ -5,6 +5,7 @@ The driving answer is one template (`robotics.driving.answer`); a general JSON-s
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -44,7 +45,7 @@ class Number(Frozen):
         """`value` in this form. Raises ValueError when it does not fit or is not finite."""
         width = 1 + self.integer_digits + (1 + self.decimals if self.decimals else 0)
         text = f"{value:+0{width}.{self.decimals}f}"
-        if len(text) != width:
+        if not math.isfinite(value) or len(text) != width:
             raise ValueError(f"{value} does not fit into {self.integer_digits} integer digits; clamp it or widen the number")
         return text
 

@@ -1,0 +1,53 @@
+"""The common form of every benchmark's result, and where it was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+SCHEMA = "edge.bench/1"
+
+
+def environment() -> dict[str, Any]:
+    """Hardware, versions and date: what a figure is worthless without."""
+    import torch
+
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "edge-dvla": version("edge-dvla"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def report(bench: str, rows: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
+    """The whole result; `rows` as in the pinned form, more fields beside them as a bench needs."""
+    command = " ".join(["edge", *sys.argv[1:]])
+    return {"schema": SCHEMA, "bench": bench, "command": command, "env": environment(), **fields, "rows": rows}
+
+
+def write(result: dict[str, Any], path: Path | None) -> None:
+    """Write the result as JSON, if a path was asked for."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,53 @@
+"""`edge bench ...`: measurements, as a table and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.cli.zoo import NANO_PARENT, NANO_PLANNER
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """The planner on recorded windows: errors per site, forwards, milliseconds, equality with ar, validity."""
+
+    model: Path = NANO_PLANNER
+    """The converted checkpoint."""
+    parent: Path | None = NANO_PARENT
+    """Its autoregressive parent; left out of the table when the folder does not exist."""
+    data: Path | None = None
+    """File of recorded traffic; the variable EDGE_DATA names it otherwise."""
+    split: str = "val"
+    """val or train."""
+    limit: int | None = None
+    """Only so many windows, spread evenly."""
+    block_sizes: tuple[int, ...] = (8, 16, 32)
+    """Block sizes of self-spec."""
+    threshold: float = 0.9
+    """Of threshold decoding."""
+    dtype: str = "float32"
+    """float32 or bfloat16."""
+    threads: int | None = None
+    """Threads of torch; its own choice by default."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        from edge.bench import plan, record
+
+        parent = self.parent if self.parent is not None and self.parent.exists() else None
+        result = plan.bench(
+            self.model,
+            parent,
+            plan.data_path(self.data),
+            self.split,
+            self.limit,
+            self.block_sizes,
+            self.threshold,
+            self.dtype,
+            self.threads,
+        )
+        plan.show(result)
+        record.write(result, self.json)
+        return 0

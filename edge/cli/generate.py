@@ -1,0 +1,63 @@
+"""`edge generate`: one answer from a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import UseAppendAction, arg
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Answer a prompt, with images if given; the text goes to standard output, the counts to standard error."""
+
+    model: Path
+    """Checkpoint folder."""
+    prompt: str
+    """User message."""
+    image: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="FILE")] = ()
+    """An image file; may be given several times, placed before the prompt."""
+    strategy: str = "self-spec"
+    """ar, threshold or self-spec."""
+    block_size: int | None = None
+    """Rows of a block; the checkpoint's own by default."""
+    max_new_tokens: int = 256
+    """Longest answer in tokens."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus of the distribution that is sampled from."""
+    seed: int = 0
+    """Seed of the sampling."""
+    dtype: str | None = None
+    """float32, bfloat16 or float64."""
+    adapter: str = "lean"
+    """lean, or transformers for any other architecture."""
+
+    def run(self) -> int:
+        import edge
+
+        engine = edge.load(self.model, dtype=self.dtype, adapter=self.adapter)
+        content = [*({"type": "image"} for _ in self.image), {"type": "text", "text": self.prompt}]
+        options = {} if self.block_size is None else {"block_size": self.block_size}
+        answer = engine.generate(
+            [{"role": "user", "content": content}],
+            images=self.image,
+            strategy=self.strategy,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            **options,
+        )
+        print(answer.text)
+        rate = len(answer.tokens) / answer.forwards
+        print(
+            f"{len(answer.tokens)} tokens, {answer.forwards} forwards, {rate:.2f} tokens per forward, "
+            f"{answer.timings['total']:.0f} ms, finish: {answer.finish_reason}, lossless: {answer.lossless}",
+            file=sys.stderr,
+        )
+        return 0

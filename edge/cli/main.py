@@ -1,0 +1,78 @@
+"""Subcommands and exit status: 0 done, 2 bad input (one line on standard error), 3 a check that was asked for failed.
+
+Parsing imports neither torch nor transformers, so `edge --help` answers at once; each command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from edge.cli.bench import BenchPlan
+from edge.cli.drive import DriveData
+from edge.cli.generate import Generate
+from edge.cli.plan import Plan
+from edge.cli.train import Convert, Train
+from edge.core.errors import EdgeError
+
+COMMANDS = {
+    "generate": Generate,
+    "plan": Plan,
+    "train": Train,
+    "convert": Convert,
+    "bench": {"plan": BenchPlan},
+    "drive": {"data": DriveData},
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the `edge` script; exits the process."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse and run one command; returns the exit status."""
+    table = COMMANDS
+    words: list[str] = []
+    rest = list(argv)
+    while rest and isinstance(table, dict) and rest[0] in table:
+        words.append(rest.pop(0))
+        table = table[words[-1]]
+    prog = " ".join(["edge", *words])
+    if isinstance(table, dict):
+        return _choose(prog, table, rest)
+    command = tyro.cli(table, args=rest, prog=prog)
+    try:
+        return command.run()
+    except EdgeError as e:
+        print(f"edge: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("edge: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _choose(prog: str, table: dict, rest: Sequence[str]) -> int:
+    """No such command yet: print the list, with the reason if a wrong one was named."""
+    lines = [f"usage: {prog} COMMAND ...", ""]
+    for name, command in table.items():
+        doc = "..." if isinstance(command, dict) else (command.__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:10} {doc if doc != '...' else ' | '.join(command)}")
+    if not rest or rest[0] in ("-h", "--help"):
+        print("\n".join(lines))
+        return 0 if rest else 2
+    if rest[0] == "--version":
+        from edge import __version__
+
+        print(__version__)
+        return 0
+    import difflib
+
+    near = difflib.get_close_matches(rest[0], table, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    print(f"edge: unknown command {rest[0]!r}; {hint}known: {', '.join(table)}", file=sys.stderr)
+    return 2

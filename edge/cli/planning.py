@@ -1,0 +1,97 @@
+"""What `edge plan` does, apart from its arguments: find the scene, plan it, print, draw."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from edge.core.errors import InputError
+from edge.engine import STRATEGIES
+from robotics.driving.evaluate import Sample, sample
+from robotics.driving.planner import Plan, Planner, read_history
+from robotics.driving.prompt import EgoHistory
+
+if TYPE_CHECKING:
+    from edge.cli.plan import Plan as Arguments
+
+COMPARED = ("ar", "threshold", "self-spec")
+SCENE_FORMS = "demo, demo:N or FILE.npz:NAME:TRACK:STEP"
+
+
+def run(a: Arguments) -> int:
+    """Plan, print the JSON on standard output and the rest on standard error. Returns the exit status."""
+    names = COMPARED if a.strategy == "all" else (a.strategy,)
+    for name in names:
+        STRATEGIES.get(name)  # an unknown one is refused before anything is loaded
+    planner = Planner.load(a.model, dtype=a.dtype)
+    if (a.scene is None) == (not a.image):
+        raise InputError(f"give either --scene ({SCENE_FORMS}) or three --image files with --history")
+    if a.scene is not None:
+        s = scene_sample(a.scene, planner.config.image_size)
+        images, history, command = list(s.images), s.history, s.command
+    else:
+        if a.history is None:
+            raise InputError("--image needs --history FILE.json, the ego motion of the last 2 s")
+        s, images, history, command = None, list(a.image), read_history(a.history), a.command
+    plans = {n: _plan(planner, images, history, command, n, a) for n in names}
+    chosen = plans["self-spec"] if a.strategy == "all" else plans[a.strategy]
+    _table(plans)
+    print(json.dumps(chosen.as_json()))
+    if a.out is not None:
+        _save(a.out, chosen, s, images, history, a.scene or "own images")
+    return 0
+
+
+def scene_sample(text: str, size: tuple[int, int]) -> Sample:
+    """The window a scene argument names. Raises InputError for a malformed one."""
+    if (m := re.fullmatch(r"demo(?::(\d+))?", text)) is not None:
+        from robotics.driving.demo import demo_window
+
+        return sample(demo_window(int(m[1] or 0)), size)
+    if (m := re.fullmatch(r"(.+\.npz):([^:]+):(\d+):(\d+)", text)) is not None:
+        from robotics.driving.recorded import load_recorded
+        from robotics.driving.windows import window_at
+
+        return sample(window_at(load_recorded(m[1]).scene(m[2]), int(m[3]), int(m[4])), size)
+    raise InputError(f"scene {text!r} is none of {SCENE_FORMS}")
+
+
+def _plan(planner: Planner, images: Sequence[Any], history: EgoHistory, command: str, strategy: str, a: Arguments) -> Plan:
+    """Plan twice and keep the second: the first pays for memory and kernels that any later plan finds ready."""
+    options: dict[str, Any] = {"rollouts": a.rollouts}
+    if a.block_size is not None and strategy != "ar":
+        options["block_size"] = a.block_size
+    planner.plan(images, history, command, strategy=strategy, **options)
+    return planner.plan(images, history, command, strategy=strategy, **options)
+
+
+def _table(plans: dict[str, Plan]) -> None:
+    table = Table(title="one plan, every strategy" if len(plans) > 1 else None)
+    for head in ("strategy", "tokens", "forwards", "tokens per forward", "milliseconds", "equal to ar", "valid JSON"):
+        table.add_column(head, justify="left" if head == "strategy" else "right")
+    for name, plan in plans.items():
+        g = plan.generation
+        equal = "-" if "ar" not in plans else ("yes" if g.tokens == plans["ar"].generation.tokens else "no")
+        rate = f"{len(g.tokens) / g.forwards:.2f}"
+        table.add_row(name, str(len(g.tokens)), str(g.forwards), rate, f"{g.timings['total']:.1f}", equal, "yes")
+    Console(stderr=True).print(table)
+
+
+def _save(out: Path, plan: Plan, s: Sample | None, images: Sequence[Any], history: EgoHistory, title: str) -> None:
+    """Write plan.json and plan.png; the picture needs a scene, since only a scene has a bird's-eye view."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "plan.json").write_text(json.dumps(plan.as_json(), indent=1) + "\n", encoding="utf-8")
+    if s is not None:
+        from robotics.driving.picture import draw_plan
+
+        draw_plan(s.window, {f"plan ({plan.strategy})": plan.waypoints}, out / "plan.png", title=title)
+        print(f"edge: wrote {out / 'plan.json'} and {out / 'plan.png'}", file=sys.stderr)
+    else:
+        print(f"edge: wrote {out / 'plan.json'}", file=sys.stderr)

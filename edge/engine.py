@@ -1,0 +1,196 @@
+"""The embedded engine: one model, one sequence at a time. Batch one is the product."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from decoding.canvas import scaffolded
+from decoding.guarantees import is_lossless
+from decoding.loop import run
+from decoding.rules import sampler
+from decoding.scaffold import Scaffold, build
+from decoding.template import Template
+from edge.core.blockspec import BlockSpec
+from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
+from edge.core.registry import Registry
+from edge.core.types import Canvas, Strategy
+from edge.generation import Generation
+from edge.models.backbone import Backbone
+from edge.models.loading import load_model
+from edge.models.session import Session
+from edge.models.text import ChatTokenizer, Message
+
+STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+class Engine:
+    """A loaded checkpoint and what runs it."""
+
+    def __init__(self, backbone: Backbone, path: Path) -> None:
+        self.backbone, self.path = backbone, path
+        self._compiled: dict[str, Scaffold] = {}
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: Any = None, dtype: Any = None, adapter: str = "lean") -> Engine:
+        """Load a folder written by `save_pretrained` whose `config.json` has `block_diffusion`.
+
+        device: "cpu", "cuda", ...; None picks CUDA when there is one. dtype: name or torch.dtype; None keeps the checkpoint's on
+        CUDA and takes float32 on a CPU. Raises CheckpointError with one line on anything missing or inconsistent.
+        """
+        return cls(load_model(path, device=device, dtype=dtype, adapter=adapter), Path(path))
+
+    @property
+    def spec(self) -> BlockSpec:
+        return self.backbone.spec
+
+    @cached_property
+    def tokenizer(self) -> ChatTokenizer:
+        """Read when first needed: prompts may be given as ids."""
+        if not any((self.path / f).exists() for f in TOKENIZER_FILES):
+            raise CheckpointError(f"{self.path}: holds no tokenizer.json; pass the prompt as token ids or copy the tokenizer there")
+        return ChatTokenizer.load(self.path, self.backbone.image_token_id)
+
+    def scaffold(self, schema: Any) -> Scaffold:
+        """The compiled form of a Template (cached) or a Scaffold as it is."""
+        if isinstance(schema, Scaffold):
+            return schema
+        if not isinstance(schema, Template):
+            raise UnsupportedError(
+                f"schema must be a decoding.template.Template or a compiled Scaffold: got {type(schema).__name__}; "
+                "the general JSON schema compiler is not there yet"
+            )
+        key = schema.model_dump_json()
+        if key not in self._compiled:
+            spec = self.spec
+            self._compiled[key] = build(
+                schema,
+                self.tokenizer,
+                vocab_size=self.backbone.vocab_size,
+                pad_token_id=spec.pad_token_id,
+                stop_id=spec.stop_ids[0] if spec.stop_ids else None,
+            )
+        return self._compiled[key]
+
+    def generate(
+        self,
+        prompt: Sequence[int] | Sequence[Message],
+        *,
+        images: Sequence[Any] = (),
+        strategy: str = "self-spec",
+        schema: Any = None,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        rollouts: int = 1,
+        fork_at: str | None = None,
+        deadline_ms: float | None = None,
+        sections: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Generation:
+        """Answer a prompt: chat messages, or token ids (with image placeholder ids where images go).
+
+        images: PIL images, file paths or uint8 arrays [H, W, 3], in the order of their places in the prompt.
+        schema: Template or Scaffold that the answer must follow. options: the strategy's own, such as block_size, threshold.
+        Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint cannot do.
+        """
+        _later(rollouts=(rollouts, 1), fork_at=(fork_at, None), deadline_ms=(deadline_ms, None), sections=(sections, None))
+        decode = self._strategy(strategy, temperature, top_p, seed, options)
+        clock = _Clock()
+        ids, features = self._prompt(prompt, images)
+        clock.lap("vision")
+        scaffold = None if schema is None else self.scaffold(schema)
+        if max_new_tokens < 1:
+            raise InputError(f"max_new_tokens must be at least 1: got {max_new_tokens}")
+        if scaffold is not None and len(scaffold) > max_new_tokens:
+            raise InputError(f"the schema's answer has {len(scaffold)} tokens: max_new_tokens is {max_new_tokens}; raise it")
+        canvas = self._canvas(ids, scaffold, max_new_tokens, options.get("block_size"))
+        session = Session(self.backbone, ids, features, capacity=len(canvas))
+        for n, _ in enumerate(run(decode(canvas, self.spec), session)):
+            if n == 0:
+                clock.lap("prefill")
+        clock.lap("decode")
+        return self._result(canvas, scaffold, session, is_lossless(STRATEGIES.get(strategy)), clock)
+
+    def _strategy(self, name: str, temperature: float, top_p: float, seed: int, options: dict[str, Any]) -> Callable[..., Strategy]:
+        function = STRATEGIES.get(name)
+        if temperature < 0 or not 0 < top_p <= 1:
+            raise InputError(f"temperature must be 0 or more and top_p in (0, 1]: got {temperature} and {top_p}")
+        known = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY} - {"pick"}
+        for option, value in options.items():
+            if option not in known:
+                raise UnknownNameError(f"option of strategy {name!r}", option, known)
+            if option == "block_size" and not (isinstance(value, int) and value >= 1):
+                raise InputError(f"block_size must be a positive integer: got {value!r}")
+            if option == "threshold" and not 0 <= value <= 1:
+                raise InputError(f"threshold must be a probability: got {value!r}")
+        pick = sampler(temperature, top_p, seed)
+        return lambda canvas, spec: function(canvas, spec, pick=pick, **options)
+
+    def _prompt(self, prompt: Sequence[Any], images: Sequence[Any]) -> tuple[torch.Tensor, Any]:
+        """Prompt ids int64 [P] and what the vision tower made of the images."""
+        features = self.backbone.encode_images(images) if len(images) else None
+        if len(prompt) == 0:
+            raise InputError("the prompt is empty: give at least one message or one token id")
+        if isinstance(prompt[0], dict):
+            ids = self.tokenizer.chat(prompt, features.counts if features is not None else ())
+        else:
+            ids = [int(i) for i in prompt]
+        bad = next((i for i in ids if not 0 <= i < self.backbone.vocab_size), None)
+        if bad is not None:
+            raise InputError(f"token id {bad} is outside the vocabulary of {self.backbone.vocab_size} ids")
+        return torch.tensor(ids), features
+
+    def _canvas(self, ids: torch.Tensor, scaffold: Scaffold | None, max_new_tokens: int, block_size: int | None) -> Canvas:
+        if scaffold is None:
+            return Canvas.open(ids, max_new_tokens)
+        return scaffolded(ids, scaffold, block_size or self.spec.block_size)
+
+    def _result(self, canvas: Canvas, scaffold: Scaffold | None, session: Session, exact: bool, clock: _Clock) -> Generation:
+        answer = canvas.answer()
+        tokens = answer.tolist()
+        open_, pad = scaffold.open_rows(answer) if scaffold is not None else (len(tokens), 0)
+        has_text = any((self.path / f).exists() for f in TOKENIZER_FILES)
+        assert canvas.finish is not None
+        return Generation(
+            tokens=tokens,
+            text=self.tokenizer.decode([t for t in tokens if t != self.spec.pad_token_id]) if has_text else "",
+            finish_reason=canvas.finish,
+            lossless=exact,
+            forwards=session.forwards,
+            rows=session.rows,
+            open_tokens=open_,
+            pad_tokens=pad,
+            timings=clock.done(),
+        )
+
+
+class _Clock:
+    """Milliseconds by phase."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[name] = (now - self._last) * 1e3
+        self._last = now
+
+    def done(self) -> dict[str, float]:
+        return self._laps | {"total": (time.perf_counter() - self._start) * 1e3}
+
+
+def _later(**given: tuple[Any, Any]) -> None:
+    """Refuse, rather than ignore, what the signature already names and the engine cannot do yet."""
+    for name, (value, default) in given.items():
+        if value != default:
+            raise UnsupportedError(f"{name}={value!r}: this version of the engine decodes one rollout without a deadline")

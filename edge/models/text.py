@@ -1,0 +1,74 @@
+"""Tokenizer and chat form of a checkpoint, through `transformers`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from edge.core.errors import CheckpointError, InputError, UnsupportedError
+
+Message = dict[str, Any]
+"""`{"role": ..., "content": text | [{"type": "text", "text": ...} | {"type": "image"}, ...]}`"""
+
+
+class ChatTokenizer:
+    """Text to ids for one checkpoint. Implements `edge.core.types.Tokenizer`."""
+
+    def __init__(self, tokenizer: Any, image_token_id: int | None) -> None:
+        self._hf = tokenizer
+        self.image_token_id = image_token_id
+
+    @classmethod
+    def load(cls, path: Path, image_token_id: int | None) -> ChatTokenizer:
+        """Raises CheckpointError when the folder has no readable tokenizer."""
+        try:
+            return cls(AutoTokenizer.from_pretrained(path, local_files_only=True), image_token_id)
+        except Exception as e:  # transformers raises half a dozen types here; all mean the same to the caller
+            reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+            raise CheckpointError(f"{path}: cannot read the tokenizer ({reason}); copy it from the base model") from e
+
+    def encode(self, text: str) -> list[int]:
+        return self._hf.encode(text, add_special_tokens=False)
+
+    def decode(self, ids: list[int]) -> str:
+        return self._hf.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def chat(self, messages: Sequence[Message], image_tokens: Sequence[int]) -> list[int]:
+        """Ids of a conversation up to where the assistant's answer starts; image i takes `image_tokens[i]` placeholder ids.
+
+        Raises InputError for a malformed conversation or when the number of images in it is not that of `image_tokens`.
+        """
+        _check(messages)
+        if self._hf.chat_template is None:
+            raise UnsupportedError("this tokenizer has no chat template; pass the prompt as token ids")
+        text = self._hf.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        ids = self.encode(text)
+        places = sum(i == self.image_token_id for i in ids) if self.image_token_id is not None else 0
+        if places != len(image_tokens):
+            raise InputError(
+                f"the messages hold {places} image parts and {len(image_tokens)} images were given: "
+                'put one {"type": "image"} part where each image goes'
+            )
+        counts = iter(image_tokens)
+        return [i for t in ids for i in ([t] * next(counts) if t == self.image_token_id else [t])]
+
+
+def _check(messages: Sequence[Message]) -> None:
+    if not messages:
+        raise InputError("the prompt has no messages: give at least one user message")
+    for n, m in enumerate(messages):
+        if not isinstance(m, dict) or m.get("role") not in ("system", "user", "assistant"):
+            role = m.get("role") if isinstance(m, dict) else m
+            raise InputError(f"message {n}: role must be 'system', 'user' or 'assistant': got {role!r}")
+        content = m.get("content")
+        if isinstance(content, str):
+            continue
+        if not isinstance(content, list):
+            raise InputError(f"message {n}: content must be text or a list of parts: got {type(content).__name__}")
+        for part in content:
+            kind = part.get("type") if isinstance(part, dict) else part
+            if kind not in ("text", "image"):
+                raise InputError(f"message {n}: a part must be of type 'text' or 'image': got {kind!r}")
