@@ -1,0 +1,334 @@
+"""Folders of planner examples, "edge.sft/1": what `converters` trains on, without knowing what a scene is.
+
+    meta.json       schema, counts, camera geometry, the answer template and the planner's conventions
+    records.jsonl   {"id", "scene", "prompt", "values": one string per hole, "waypoints": [5, 2] m, "velocity_mps": [2]}
+    images.npy      uint8 [N, 3, H, W, 3], meant to be memory-mapped
+
+`waypoints` and `velocity_mps` are there so that another `TrajectoryCoding` can be applied without rendering again. A folder is
+written scene by scene into `<out>.partial` and renamed when complete; an interrupted run with the same settings goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from edge.core.errors import EdgeError, InputError
+from robotics.driving import windows as windowing
+from robotics.driving.answer import WAYPOINT_TIMES_S, PlannerConfig, TrajectoryCoding, clamp, values
+from robotics.driving.labels import Labeller, navigation_command
+from robotics.driving.overlap import seen_in, shared_tracks
+from robotics.driving.prompt import history_of, prompt_text
+from robotics.driving.recorded import load_recorded
+from robotics.driving.render import render
+from robotics.driving.scene import CAMERAS, Scene, Window
+
+SCHEMA = "edge.sft/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A scene that is made where it is needed, in a worker process: `load` must be picklable.
+
+    skip: tracks that stay in the traffic but are not driven, as they belong to another split.
+    """
+
+    name: str
+    load: Callable[[], Scene]
+    skip: frozenset[int] = frozenset()
+
+
+def recorded_sources(
+    path: str | Path, split: str, *, only: Iterable[str] | None = None, without: Iterable[str] = (), avoid: str | None = None
+) -> list[Source]:
+    """Scenes of a recorded file. Raises InputError for a scene name that is not in the split.
+
+    avoid: a split whose vehicles are not driven here (`overlap`): scene files of one recording may overlap in time.
+    """
+    data = load_recorded(path)
+    names = list(data.names(split))
+    seen = seen_in(data.scene(n) for n in data.names(avoid)) if avoid is not None else frozenset()
+    unknown = sorted((set(only or ()) | set(without)) - set(names))
+    if unknown:
+        raise InputError(f"{path}: no scenes {unknown} in split {split!r}")
+    chosen = [n for n in names if (only is None or n in set(only)) and n not in set(without)]
+    return [Source(n, partial(_recorded_scene, str(path), n), shared_tracks(data.scene(n), seen)) for n in chosen]
+
+
+def _recorded_scene(path: str, name: str) -> Scene:
+    return load_recorded(path).scene(name)
+
+
+def simulated_sources(seeds: Iterable[int], kinds: Iterable[str | None] = (None,), seconds: float = 12.0) -> list[Source]:
+    """One simulated scene per seed; the kinds take turns (name a kind twice to weight it)."""
+    turn = tuple(kinds)
+    return [
+        Source(f"{turn[n % len(turn)] or 'sim'}-{seed}", partial(_simulated_scene, seed, turn[n % len(turn)], seconds))
+        for n, seed in enumerate(seeds)
+    ]
+
+
+def _simulated_scene(seed: int, kind: str | None, seconds: float) -> Scene:
+    from robotics.driving.simulate import simulate
+
+    return simulate(seed, kind=kind, seconds=seconds)
+
+
+# --- one scene --------------------------------------------------------------------------------------------------------------
+
+
+def record(window: Window, labeller: Labeller, config: PlannerConfig) -> tuple[dict[str, Any], list[str]]:
+    """One example and the statistics it counts for. Raises InputError, whose text says why, for a window that cannot be written."""
+    history = history_of(window)
+    command = navigation_command(window)
+    labels = labeller.label(window)
+    steps = np.round(WAYPOINT_TIMES_S / window.scene.dt_s).astype(int) - 1
+    waypoints = np.asarray(window.future, dtype=np.float64)[steps]
+    coded, changed = clamp(config.coding.encode(waypoints, history.velocity_mps()))
+    if changed.any():
+        raise InputError("a waypoint does not fit the number form")
+    row = {
+        "id": window.name,
+        "scene": window.scene.name,
+        "prompt": prompt_text(history, command),
+        "values": values(labels, coded),
+        "waypoints": np.round(waypoints, 4).tolist(),
+        "velocity_mps": history.velocity_mps().tolist(),
+    }
+    tags = [f"source {window.scene.source}", f"command {command}", f"longitudinal {labels.longitudinal}"]
+    return row, [*tags, f"lateral {labels.lateral}", *(f"yes {key}" for key in sorted(labels.critical_objects))]
+
+
+def _write_part(source: Source, part: Path, stride_steps: int, mirror: bool, config: PlannerConfig) -> Path:
+    """Render and label one scene into `part`.npy and `part`.json; the json is written last, so its presence means done."""
+    done = part.with_suffix(".json")
+    if done.exists():
+        return done
+    rows: list[dict[str, Any]] = []
+    tags: list[list[str]] = []
+    images: list[np.ndarray] = []
+    dropped: Counter[str] = Counter()
+    scene = source.load()
+    for copy in (scene, windowing.mirror(scene)) if mirror else (scene,):
+        labeller = Labeller(copy)
+        for window in windowing.windows(copy, stride_steps=stride_steps):
+            if window.track_id in source.skip:
+                dropped["vehicle is also in the split to avoid"] += 1
+                continue
+            try:
+                row, its_tags = record(window, labeller, config)
+            except InputError as e:
+                dropped[str(e).split(":")[0]] += 1
+                continue
+            rows.append(row)
+            tags.append(its_tags)
+            images.append(render(copy, window.step, window.track_id, size=config.image_size))
+    h, w = config.image_size
+    np.save(part.with_suffix(".npy"), np.stack(images) if images else np.zeros((0, len(CAMERAS), h, w, 3), np.uint8))
+    temporary = part.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"rows": rows, "tags": tags, "dropped": dropped}), encoding="utf-8")
+    os.replace(temporary, done)
+    return done
+
+
+# --- a folder ---------------------------------------------------------------------------------------------------------------
+
+
+def write(
+    sources: Iterable[Source],
+    out: str | Path,
+    *,
+    config: PlannerConfig | None = None,
+    stride_steps: int = 5,
+    mirror: bool = False,
+    limit: int | None = None,
+    workers: int = 1,
+    note: str = "",
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Write the dataset folder `out` and return its meta.
+
+    stride_steps: steps between windows of a track; mirror: add every scene reflected left to right; limit: stop after this many
+    records; workers: processes; note: where the data came from, kept in the meta. Raises InputError when `out` exists or
+    nothing is left to write.
+    """
+    out, config, sources = Path(out), config or PlannerConfig(), list(sources)
+    if out.exists():
+        raise InputError(f"{out}: exists; choose another folder or remove it")
+    work = out.with_name(out.name + ".partial")
+    settings = {"planner": config.model_dump(mode="json"), "stride": stride_steps, "mirror": mirror}
+    settings["sources"] = [[s.name, sorted(s.skip)] for s in sources]
+    stamp = work / "settings.json"
+    if work.exists() and (not stamp.exists() or json.loads(stamp.read_text()) != json.loads(json.dumps(settings))):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(json.dumps(settings))
+
+    parts: list[Path] = []
+    total = 0
+    with _progress(show_progress) as bar:
+        task = bar.add_task(out.name, total=len(sources), records=0)
+        for done in _parts(sources, work, workers, stride_steps, mirror, config):
+            parts.append(done)
+            total += len(json.loads(done.read_text())["rows"])
+            bar.update(task, advance=1, records=total)
+            if limit is not None and total >= limit:
+                break
+    total = min(total, limit) if limit is not None else total
+    if total == 0:
+        raise InputError(f"{out}: the {len(sources)} scenes hold no window of 2 s history and 5 s future in which the ego moves")
+    meta = _assemble(parts, work, total, config, note, stride_steps, mirror)
+    work.rename(out)
+    return meta
+
+
+def _parts(
+    sources: list[Source], work: Path, workers: int, stride_steps: int, mirror: bool, config: PlannerConfig
+) -> Iterator[Path]:
+    """Finished parts in the order of `sources`."""
+    paths = [work / f"{n:05d}" for n in range(len(sources))]
+    job = partial(_write_part, stride_steps=stride_steps, mirror=mirror, config=config)
+    if workers <= 1:
+        yield from map(job, sources, paths)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield from pool.map(job, sources, paths)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _assemble(
+    parts: list[Path], work: Path, total: int, config: PlannerConfig, note: str, stride_steps: int, mirror: bool
+) -> dict[str, Any]:
+    """Join the parts in `work` into the folder's three files and remove them."""
+    h, w = config.image_size
+    images = np.lib.format.open_memmap(work / "images.npy", mode="w+", dtype=np.uint8, shape=(total, len(CAMERAS), h, w, 3))
+    counts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    at = 0
+    with (work / "records.jsonl").open("w", encoding="utf-8") as f:
+        for done in parts:
+            part = json.loads(done.read_text())
+            rows = part["rows"][: total - at]
+            images[at : at + len(rows)] = np.load(done.with_suffix(".npy"), mmap_mode="r")[: len(rows)]
+            f.writelines(json.dumps(row) + "\n" for row in rows)
+            at += len(rows)
+            counts.update(tag for its_tags in part["tags"][: len(rows)] for tag in its_tags)
+            dropped.update(part["dropped"])
+    images.flush()
+    meta = {
+        "schema": SCHEMA,
+        "records": total,
+        "image_size": [h, w],
+        "cameras": len(CAMERAS),
+        "template": config.template().model_dump(mode="json"),
+        "planner": config.model_dump(mode="json"),
+        "source": {"note": note, "stride_steps": stride_steps, "mirror": mirror, "scenes": len(parts)},
+        "counts": dict(sorted(counts.items())),
+        "dropped": dict(sorted(dropped.items())),
+    }
+    (work / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+    for file in (*work.glob("[0-9]*.npy"), *work.glob("[0-9]*.json"), work / "settings.json"):
+        file.unlink()
+    return meta
+
+
+def _progress(show: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("scenes, {task.fields[records]} records"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=not show,
+    )
+
+
+# --- command line: `edge drive data` calls these two ------------------------------------------------------------------------
+
+
+def recorded(
+    out: Path,
+    data: Path | None = None,
+    split: str = "train",
+    stride: int = 5,
+    mirror: bool = False,
+    only: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    avoid: str | None = None,
+    limit: int | None = None,
+    image_size: tuple[int, int] = (112, 112),
+    coding: Literal["absolute", "cv-offset"] = "cv-offset",
+    resolution_m: float = 0.1,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Windows of recorded traffic.
+
+    data: the npz file (default: the variable EDGE_DATA); stride: steps of 0.1 s between windows of a track; mirror: add
+    reflected copies; only, without: scene names; avoid: a split whose vehicles must not be driven here (for `train`: val, unless
+    named otherwise; "" for none), since scene files overlap in time; resolution_m: labels are rounded to multiples of this.
+    """
+    path = data or os.environ.get("EDGE_DATA")
+    if not path:
+        raise InputError("recorded data: no file given; use --data FILE or set EDGE_DATA")
+    if avoid is None:
+        avoid = "val" if split == "train" and "val" in load_recorded(path).splits.values() else ""
+    sources = recorded_sources(path, split, only=only or None, without=without, avoid=avoid or None)
+    config = PlannerConfig(coding=TrajectoryCoding(kind=coding, resolution_m=resolution_m), image_size=image_size)
+    note = f"recorded, split {split}" + (f", without vehicles of split {avoid}" if avoid else "")
+    return write(sources, out, config=config, stride_steps=stride, mirror=mirror, limit=limit, workers=workers, note=note)
+
+
+def simulated(
+    out: Path,
+    seeds: str = "0:100",
+    kinds: tuple[str, ...] = (),
+    seconds: float = 12.0,
+    stride: int = 10,
+    mirror: bool = False,
+    limit: int | None = None,
+    image_size: tuple[int, int] = (112, 112),
+    coding: Literal["absolute", "cv-offset"] = "cv-offset",
+    resolution_m: float = 0.1,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Windows of simulated traffic.
+
+    seeds: FIRST:END, one scene each; kinds: scene kinds in turn, a name given twice counts double (default: by seed).
+    """
+    first, _, end = seeds.partition(":")
+    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+        raise InputError(f"--seeds {seeds!r}: give FIRST:END with FIRST below END, such as 0:400")
+    sources = simulated_sources(range(int(first), int(end)), kinds or (None,), seconds)
+    config = PlannerConfig(coding=TrajectoryCoding(kind=coding, resolution_m=resolution_m), image_size=image_size)
+    note = f"simulated, seeds {seeds}"
+    return write(sources, out, config=config, stride_steps=stride, mirror=mirror, limit=limit, workers=workers, note=note)
+
+
+def main() -> None:
+    """`python -m robotics.driving.dataset recorded|simulated ...`"""
+    try:
+        meta = tyro.extras.subcommand_cli_from_dict({"recorded": recorded, "simulated": simulated})
+    except EdgeError as e:
+        raise SystemExit(f"error: {e}") from None
+    Console().print_json(data={k: meta[k] for k in ("records", "source", "counts", "dropped")})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Camera images and ego motion in, a plan out: the driving answer of a block-diffusion checkpoint, in absolute metres."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.core.errors import InputError
+from edge.engine import Engine
+from edge.generation import Generation
+from robotics.driving.answer import NUMBER, Answer, PlannerConfig, clamp, parse
+from robotics.driving.prompt import IMAGE, EgoHistory, prompt_text
+from robotics.driving.scene import CAMERAS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One answer of the planner.
+
+    answer: the four sections as the model wrote them, its trajectory in the checkpoint's own coding.
+    waypoints: [5, 2] m at 1..5 s, ego frame (x forward, y left), always absolute.
+    """
+
+    answer: Answer
+    waypoints: NDArray[np.float64]
+    strategy: str
+    generation: Generation
+
+    def as_json(self) -> dict[str, Any]:
+        """The object `edge plan` prints; its sections carry the absolute trajectory."""
+        sections = self.answer.model_dump(mode="json")
+        sections["trajectory"] = format_trajectory(self.waypoints)
+        return {
+            "schema": "plan/1",
+            "sections": sections,
+            "raw_waypoints": [[round(float(x), 2), round(float(y), 2)] for x, y in self.waypoints],
+            "answer": self.generation.text,
+            "strategy": self.strategy,
+            "forwards": self.generation.forwards,
+            "lossless": self.generation.lossless,
+            "timings": {k: round(v, 3) for k, v in self.generation.timings.items()},
+        }
+
+
+class Planner:
+    """A driving checkpoint: an engine, the answer's template and the coding of its trajectory."""
+
+    def __init__(self, engine: Engine, config: PlannerConfig) -> None:
+        self.engine, self.config = engine, config
+        self.template = config.template()
+
+    @classmethod
+    def load(cls, path: str | Path, **kwargs: Any) -> Planner:
+        """Load a checkpoint folder with a `planner.json`; kwargs go to `Engine.load`.
+
+        Raises CheckpointError when the folder is no driving checkpoint.
+        """
+        engine = Engine.load(path, **kwargs)
+        return cls(engine, PlannerConfig.load(path))
+
+    def messages(self, history: EgoHistory, command: str) -> list[dict[str, Any]]:
+        """The chat form of a request: static text, the three cameras, then the numbers."""
+        before, after = prompt_text(history, command).split(IMAGE)
+        images = [{"type": "image"}] * len(CAMERAS)
+        return [{"role": "user", "content": [{"type": "text", "text": before}, *images, {"type": "text", "text": after}]}]
+
+    def plan(
+        self, images: Sequence[Any], history: EgoHistory, command: str, *, strategy: str = "self-spec", **options: Any
+    ) -> Plan:
+        """Plan 5 s from three camera images in the order front left, front, front right.
+
+        images: PIL images, files or uint8 arrays [H, W, 3]; options: those of `Engine.generate`.
+        Raises InputError for a wrong number of images, an unreadable one, an unknown command or a malformed history.
+        """
+        if len(images) != len(CAMERAS):
+            raise InputError(f"a plan takes {len(CAMERAS)} camera images ({', '.join(CAMERAS)}): got {len(images)}")
+        generation = self.engine.generate(
+            self.messages(history, command), images=images, strategy=strategy, schema=self.template, **options
+        )
+        answer = parse(generation.text)
+        waypoints = self.config.coding.decode(answer.coded(), history.velocity_mps())
+        return Plan(answer, waypoints, strategy, generation)
+
+
+def read_history(path: str | Path) -> EgoHistory:
+    """An ego history from a JSON file. Raises InputError, one line, for a missing or malformed file."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a JSON file with the ego history") from None
+    except ValueError as e:
+        raise InputError(f"{path}: not valid JSON: {e}") from None
+    return EgoHistory.read(data)
+
+
+def format_trajectory(waypoints: NDArray[np.float64]) -> str:
+    """Waypoints [5, 2] in the answer's own form, `[[ +014.70, -000.04], ...]`, held within what it can write."""
+    held, _ = clamp(waypoints)
+    return "[" + ", ".join(f"[ {NUMBER.format(x + 0.0)}, {NUMBER.format(y + 0.0)}]" for x, y in held.round(2)) + "]"
