@@ -9,19 +9,19 @@ from typing import Literal
 from tyro.conf import Positional, UseAppendAction
 
 
-def _run(recipe: Path, out: Path, data: tuple[Path, ...], resume: bool, stage: Literal["ar", "convert"]) -> int:
-    from converters.recipe import load_recipe
+def _run(recipe: Path, out: Path, data: tuple[Path, ...], base: Path | None, resume: bool, stage: Literal["ar", "convert"]) -> int:
+    from converters.recipe import load
     from converters.train import train
 
     from edge.core.errors import InputError
 
-    loaded = load_recipe(recipe)
+    loaded = load(recipe, data=data or None, base=base)
     if loaded.stage != stage:
         command = "edge train" if loaded.stage == "ar" else "edge convert"
         raise InputError(f"{recipe}: stage is {loaded.stage!r}; run it with `{command}`")
     if resume and not (out / "state").exists():
         raise InputError(f"{out}: nothing to resume there; leave out --resume to start")
-    train(loaded, out, data or None)
+    train(loaded, out)
     return 0
 
 
@@ -35,11 +35,13 @@ class Train:
     """Folder of the checkpoint."""
     data: UseAppendAction[tuple[Path, ...]] = ()
     """Data set folder, in the recipe's order; may be given several times."""
+    base: Path | None = None
+    """Checkpoint to start from instead of the recipe's."""
     resume: bool = False
     """Insist that there is a run to go on with."""
 
     def run(self) -> int:
-        return _run(self.recipe, self.out, self.data, self.resume, "ar")
+        return _run(self.recipe, self.out, self.data, self.base, self.resume, "ar")
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ class Convert:
     """Folder of the checkpoint."""
     data: UseAppendAction[tuple[Path, ...]] = ()
     """Data set folder, in the recipe's order; may be given several times."""
+    base: Path | None = None
+    """Checkpoint to start from instead of the recipe's."""
     resume: bool = False
     """Insist that there is a run to go on with."""
 
     def run(self) -> int:
-        return _run(self.recipe, self.out, self.data, self.resume, "convert")
+        return _run(self.recipe, self.out, self.data, self.base, self.resume, "convert")

@@ -1,0 +1,141 @@
+"""The engine on random weights: strategies agree, counts are counts, bad input gets one clear line."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+import edge
+from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
+from edge.engine import Engine
+from tests.decoding.test_exactness import MASK, PAD, STOP, VOCAB, compiled, prompts, templates
+
+CASES = 1000 if os.environ.get("EDGE_CASES") != "small" else 60
+
+
+def save(folder, seed: int, *, scale: float = 0.3, shift: int = 1, **spec) -> None:
+    config = Qwen2Config(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=48,
+        max_position_embeddings=400,
+        tie_word_embeddings=False,
+    )
+    config.block_diffusion = {
+        "block_size": 8,
+        "mask_token_id": MASK,
+        "pad_token_id": PAD,
+        "stop_ids": [STOP],
+        "position_mode": "rope",
+        "draft_shift": shift,
+    } | spec
+    model = Qwen2ForCausalLM(config)
+    g = torch.Generator().manual_seed(seed)
+    for p in model.parameters():
+        p.data = torch.randn(p.shape, generator=g) * scale + (1.0 if p.dim() == 1 else 0.0)
+    model.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory) -> list[Engine]:
+    """Float64 engines with random weights, sharp and flat, with both label shifts."""
+    out = []
+    for seed, (scale, shift) in enumerate([(0.1, 1), (0.3, 1), (0.6, 0), (0.3, 0)]):
+        folder = tmp_path_factory.mktemp("model")
+        save(folder, seed, scale=scale, shift=shift)
+        out.append(edge.load(folder, dtype="float64"))
+    return out
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(
+    which=st.integers(0, 3),
+    prompt=prompts,
+    block_size=st.integers(2, 32),
+    n=st.integers(1, 40),
+    template=st.one_of(st.none(), templates),
+    temperature=st.sampled_from([0.0, 0.0, 0.7]),
+    seed=st.integers(0, 99),
+)
+def test_self_spec_equals_ar_in_float64(engines, which, prompt, block_size, n, template, temperature, seed) -> None:
+    engine = engines[which]
+    schema = None if template is None else compiled(template)
+    common = {"schema": schema, "max_new_tokens": n if schema is None else 256, "temperature": temperature, "seed": seed}
+    slow = engine.generate(prompt, strategy="ar", **common)
+    fast = engine.generate(prompt, strategy="self-spec", block_size=block_size, **common)
+    assert fast.tokens == slow.tokens
+    assert fast.finish_reason == slow.finish_reason
+    assert fast.lossless
+    assert slow.lossless
+    assert MASK not in fast.tokens
+    assert (fast.open_tokens, fast.pad_tokens) == (slow.open_tokens, slow.pad_tokens)
+
+
+def test_counts(engines) -> None:
+    g = engines[0].generate([1, 2, 3], strategy="ar", max_new_tokens=7)
+    n = len(g.tokens)
+    assert g.forwards == n
+    assert g.rows == 3 + n - 1
+    assert (g.open_tokens, g.pad_tokens) == (n, 0)
+    assert g.accepted_per_forward == 1
+    assert {"vision", "prefill", "decode", "total"} <= set(g.timings)
+
+
+def test_the_same_request_twice_gives_the_same_answer(engines) -> None:
+    first = engines[1].generate([5, 6], max_new_tokens=20)
+    engines[1].generate([9], max_new_tokens=30, strategy="threshold")
+    assert engines[1].generate([5, 6], max_new_tokens=20).tokens == first.tokens
+
+
+def test_threshold_says_that_it_is_lossy(engines) -> None:
+    assert not engines[0].generate([1], strategy="threshold", max_new_tokens=5).lossless
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"strategy": "selfspec"}, UnknownNameError, "did you mean 'self-spec'"),
+        ({"strategy": "ar", "blocksize": 3}, UnknownNameError, "option of strategy 'ar' 'blocksize'"),
+        ({"block_size": 0}, InputError, "block_size must be a positive integer: got 0"),
+        ({"strategy": "threshold", "threshold": 1.5}, InputError, "threshold must be a probability: got 1.5"),
+        ({"temperature": -1}, InputError, "temperature must be 0 or more"),
+        ({"top_p": 0}, InputError, "top_p in"),
+        ({"max_new_tokens": 0}, InputError, "max_new_tokens must be at least 1: got 0"),
+        ({"max_new_tokens": 10_000}, InputError, "the model holds 400"),
+        ({"schema": {"type": "object"}}, UnsupportedError, "schema must be a decoding.template.Template"),
+        ({"rollouts": 3}, UnsupportedError, "rollouts=3"),
+        ({"deadline_ms": 5}, UnsupportedError, "deadline_ms=5"),
+        ({"images": ["x.png"]}, UnsupportedError, "image"),
+    ],
+)
+def test_bad_options(engines, kwargs, error, message) -> None:
+    with pytest.raises(error, match=message) as e:
+        engines[0].generate([1, 2], **kwargs)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(("prompt", "message"), [([], "the prompt is empty"), ([99], "token id 99 is outside the vocabulary of 24 ids")])
+def test_bad_prompts(engines, prompt, message) -> None:
+    with pytest.raises(InputError, match=message):
+        engines[0].generate(prompt)
+
+
+def test_text_prompts_need_a_tokenizer(engines) -> None:
+    with pytest.raises(CheckpointError, match="holds no tokenizer"):
+        engines[0].generate([{"role": "user", "content": "hello"}])
+
+
+def test_checkpoint_without_causal_mode(tmp_path) -> None:
+    save(tmp_path, 0, causal_mode=False)
+    engine = edge.load(tmp_path)
+    with pytest.raises(UnsupportedError, match="has none"):
+        engine.generate([1], strategy="self-spec", max_new_tokens=4)
+    assert len(engine.generate([1], strategy="threshold", max_new_tokens=4).tokens) >= 1
