@@ -117,7 +117,8 @@ class _Attend(torch.autograd.Function):
 
 def _take(rows: Tensor, keys: tuple[tuple[int, int], ...]) -> Tensor:
     """Key rows [B * K, n, D] of the runs."""
-    return torch.cat([rows[:, a:b] for a, b in keys], dim=1) if len(keys) > 1 else rows[:, slice(*keys[0])]
+    parts = [rows[:, a:b] for a, b in keys]
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 def _give(total: Tensor, keys: tuple[tuple[int, int], ...], part: Tensor) -> None:

@@ -23,23 +23,25 @@ from edge.core.visibility import visible
 
 
 class _Rms(torch.autograd.Function):
-    """RMSNorm of float32 rows, given out in `dtype`; keeps one tensor for the backward pass where autograd would keep four."""
+    """x / sqrt(mean(x^2) + eps) over the last dimension, given out in `dtype`.
+
+    The norm's weight is left to the product that follows (`Forward._linear`): multiplying a small matrix by it once is cheaper than
+    all rows, forward and backward, and the backward pass needs one tensor where autograd would keep four.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: Any, x: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         inverse = torch.linalg.vector_norm(x, 2, -1, True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit = x * inverse
-        ctx.save_for_backward(unit, inverse, weight)
-        return (unit * weight).to(dtype)
+        unit = (x * inverse).to(dtype)
+        ctx.save_for_backward(unit, inverse)
+        return unit
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        unit, inverse, weight = ctx.saved_tensors
-        grad = grad.to(unit.dtype)
-        of_weight = (grad * unit).flatten(0, -2).sum(0)
-        grad = grad * weight
+        unit, inverse = ctx.saved_tensors
+        grad, unit = grad.to(inverse.dtype), unit.to(inverse.dtype)
         mean = (grad * unit).mean(-1, keepdim=True)
-        return torch.addcmul(grad, unit, mean, value=-1).mul_(inverse), of_weight, None, None
+        return torch.addcmul(grad, unit, mean, value=-1).mul_(inverse), None, None
 
 
 class _Rotate(torch.autograd.Function):
@@ -105,9 +107,15 @@ class Forward:
     def _wide(self) -> torch.dtype:
         return torch.float64 if self.text.norm.weight.dtype == torch.float64 else torch.float32
 
-    def _linear(self, x: Tensor, layer: Any) -> Tensor:
+    def _rms(self, x: Tensor, norm: Any) -> Tensor:
+        """`norm` without its weight."""
+        return _Rms.apply(x, norm.variance_epsilon, self.dtype)  # type: ignore[return-value]
+
+    def _linear(self, x: Tensor, layer: Any, norm: Any = None) -> Tensor:
+        """The product of a layer, on rows that come from `_rms` with the weight of `norm` as well."""
+        weight = layer.weight if norm is None else layer.weight * norm.weight
         bias = layer.bias
-        return F.linear(x, layer.weight.to(self.dtype), None if bias is None else bias.to(self.dtype))
+        return F.linear(x, weight.to(self.dtype), None if bias is None else bias.to(self.dtype))
 
     def see(self, patches: Tensor) -> Tensor:
         """Patches [n * G, 3 * 14 * 14] of one frame each -> rows [n * G / 4, E] in the order of their placeholders."""
@@ -118,18 +126,18 @@ class Forward:
         heads = v.config.num_heads
         size = hidden // heads
         for i, block in enumerate(v.blocks):
-            h = _Rms.apply(x, block.norm1.weight, block.norm1.variance_epsilon, self.dtype)
-            qkv = self._linear(h, block.attn.qkv).view(n, rows, 3 * heads, size)
+            qkv = self._linear(self._rms(x, block.norm1), block.attn.qkv, block.norm1).view(n, rows, 3 * heads, size)
             qk = _Rotate.apply(qkv[:, :, : 2 * heads], self._vision_cos, self._vision_sin)
             chunks = self._full_plan if i in v.fullatt_block_indexes else self._window_plan
             a = attend(qk[:, :, :heads] * size**-0.5, qk[:, :, heads:], qkv[:, :, 2 * heads :], chunks)
             x = x + self._linear(a, block.attn.proj)
-            h = _Rms.apply(x, block.norm2.weight, block.norm2.variance_epsilon, self.dtype)
-            m = block.mlp
-            x = x + self._linear(F.silu(self._linear(h, m.gate_proj)) * self._linear(h, m.up_proj), m.down_proj)
-        merger = v.merger
-        h = _Rms.apply(x, merger.ln_q.weight, merger.ln_q.variance_epsilon, self.dtype).view(-1, merger.hidden_size)
-        return self._linear(F.gelu(self._linear(h, merger.mlp[0])), merger.mlp[2])
+            h, m = self._rms(x, block.norm2), block.mlp
+            gate, up = self._linear(h, m.gate_proj, block.norm2), self._linear(h, m.up_proj, block.norm2)
+            x = x + self._linear(F.silu(gate) * up, m.down_proj)
+        first, _, second = v.merger.mlp
+        h = self._rms(x, v.merger.ln_q).view(-1, v.merger.hidden_size)
+        weight = first.weight * v.merger.ln_q.weight.repeat(first.in_features // hidden)
+        return self._linear(F.gelu(F.linear(h, weight.to(self.dtype), first.bias.to(self.dtype))), second)
 
     # --- text ---------------------------------------------------------------------------------------------------------------
 
@@ -154,24 +162,25 @@ class Forward:
         """Final hidden rows.
 
         x: [B, R, E]; positions: int64 [3, B, R]; chunks: over all rows; want: int64 [W] (or [B, W]), the rows to return; last: a
-        plan whose queries are the wanted rows. Returns [B, W, E], normalised, in `dtype`.
+        plan whose queries are the wanted rows. Returns [B, W, E] in `dtype`, normalised; the final norm's weight is left to
+        `logits`.
         """
         table = self.rope(positions)
         layers = list(self.text.layers)
         for layer in layers[:-1]:
             x = self._layer(layer, x, table, chunks, None)
         x = self._layer(layers[-1], x, table, last, want)
-        norm = self.text.norm
-        return _Rms.apply(x, norm.weight, norm.variance_epsilon, self.dtype)  # type: ignore[return-value]
+        return self._rms(x, self.text.norm)
 
     def _layer(self, layer: Any, x: Tensor, table: tuple[Tensor, Tensor], chunks: Plan, want: Tensor | None) -> Tensor:
         at, mlp, dtype = layer.self_attn, layer.mlp, self.dtype
         hq, hk, size = self.heads, self.kv_heads, self.size
         b, rows = x.shape[:2]
-        h = _Rms.apply(x, layer.input_layernorm.weight, layer.input_layernorm.variance_epsilon, dtype)
-        # The scale of the scores goes into the weights: one small product instead of one over all rows.
+        h = self._rms(x, layer.input_layernorm)
+        # The scale of the scores goes into the weights as well: one small product instead of one over all rows.
         scale = 1 / math.sqrt(size)
-        weight = torch.cat([at.q_proj.weight * scale, at.k_proj.weight, at.v_proj.weight]).to(dtype)
+        weight = torch.cat([at.q_proj.weight * scale, at.k_proj.weight, at.v_proj.weight])
+        weight = (weight * layer.input_layernorm.weight).to(dtype)
         bias = torch.cat([at.q_proj.bias * scale, at.k_proj.bias, at.v_proj.bias]).to(dtype)
         if want is None:
             qkv = F.linear(h, weight, bias).view(b, rows, hq + 2 * hk, size)
@@ -184,14 +193,14 @@ class Forward:
             q = F.linear(h, weight[: hq * size], bias[: hq * size]).view(b, -1, hq, size)
             q = _Rotate.apply(q, *(_rows(t, want) for t in table))
         x = x + self._linear(attend(q, k, v, chunks), at.o_proj)
-        h = _Rms.apply(x, layer.post_attention_layernorm.weight, layer.post_attention_layernorm.variance_epsilon, dtype)
-        both = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype)
-        gate, up = F.linear(h, both).chunk(2, dim=-1)
+        norm = layer.post_attention_layernorm
+        both = (torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]) * norm.weight).to(dtype)
+        gate, up = F.linear(self._rms(x, norm), both).chunk(2, dim=-1)
         return x + self._linear(F.silu(gate) * up, mlp.down_proj)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., E] -> [..., V] in float32 (float64 for a float64 model)."""
-        return F.linear(hidden, self.model.lm_head.weight.to(self.dtype)).to(self._wide)
+        return self._linear(hidden, self.model.lm_head, self.text.norm).to(self._wide)
 
 
 def _rows(x: Tensor, want: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging
 
 from converters import scratch
-from converters.data import Folder, open_all
+from converters.dataset import Folder, open_all
 from converters.losses import check_sections
 from converters.recipe import Recipe, load, to_toml
 from converters.tokenizer import NanoTokenizer
@@ -68,6 +68,9 @@ class Run:
         Raises InputError when the folder holds anything else or the run of another recipe.
         """
         folders = open_all(recipe.data)
+        sections = [s.name for s in folders[0].template.sections]
+        check_sections(recipe.weights.sections, sections, "weights.sections")
+        check_sections(recipe.noise.beta, sections, "noise.beta")
         marker = path / RECIPE_FILE
         if marker.exists():
             if load(marker) != recipe:
@@ -83,8 +86,6 @@ class Run:
         stop = spec.stop_ids[0] if spec.stop_ids else None
         template = folders[0].template
         scaffold = build(template, tokenizer, vocab_size=vocab, pad_token_id=spec.pad_token_id, stop_id=stop)
-        check_sections(recipe.weights.sections, scaffold, "weights.sections")
-        check_sections(recipe.noise.beta, scaffold, "noise.beta")
         h, w = folders[0].meta["image_size"]
         return cls(recipe, path, tokenizer, scaffold, spec, (int(h), int(w)))
 

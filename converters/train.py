@@ -54,6 +54,21 @@ def train(recipe: Recipe, out: str | Path, data: Sequence[Path] | None = None, *
     return run.path
 
 
+class _Means:
+    """Running means of named numbers; a name may be missing now and then (a section of which nothing was masked)."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}
+
+    def add(self, values: dict[str, float], weight: float = 1.0) -> None:
+        for key, value in values.items():
+            total, count = self._sums.get(key, (0.0, 0.0))
+            self._sums[key] = total + weight * value, count + weight
+
+    def read(self) -> dict[str, float]:
+        return {k: round(total / count, 6) for k, (total, count) in self._sums.items()}
+
+
 class _Loop:
     def __init__(self, run: Run, show: bool) -> None:
         self.run, self.recipe, self.show = run, run.recipe, show
@@ -72,7 +87,7 @@ class _Loop:
 
     def go(self) -> None:
         recipe, state = self.recipe, self.state
-        sums: dict[str, float] = {}
+        means = _Means()
         reporter = Reporter(self.run.path.name, state.step, recipe.steps, recipe.batch, self.run.path / LOG_FILE, show=self.show)
         with reporter, ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(self._batch, state.step)
@@ -80,11 +95,10 @@ class _Loop:
                 batch = coming.result()
                 coming = ahead.submit(self._batch, state.step + 1)
                 values = self._step(batch)
-                for key, value in values.items():
-                    sums[key] = sums.get(key, 0.0) + value
+                means.add(values)
                 if state.step % recipe.log_every == 0 or state.step == recipe.steps:
-                    self._log(sums)
-                    sums = {}
+                    self._log(means)
+                    means = _Means()
                 reporter.step(state.step, values["loss"])
                 if state.step % recipe.checkpoint_every == 0 and state.step < recipe.steps:
                     self._checkpoint()
@@ -112,13 +126,12 @@ class _Loop:
             raise TrainingError(_diverged("gradient norm", norm, step, batch))
         self.optimiser.step()
         self.state.advance()
-        return {"loss": value, **loss.parts, "grad_norm": norm, "steps": 1.0}
+        return {"loss": value, **loss.parts, "grad_norm": norm}
 
-    def _log(self, sums: dict[str, float]) -> None:
-        count = sums.pop("steps")
+    def _log(self, means: _Means) -> None:
         step = self.state.step
         line: dict[str, Any] = {"step": step, "lr": self.recipe.optimiser.rate(step - 1, self.recipe.steps)}
-        line |= {k: round(v / count, 6) for k, v in sums.items()}
+        line |= means.read()
         every = self.recipe.eval_every
         if self.held_out and (step == self.recipe.steps or (every and step % every == 0)):
             line["eval"] = self._evaluate()
@@ -134,15 +147,14 @@ class _Loop:
         live = {k: p.detach().clone() for k, p in self.state.parameters.items()} if self.state.average else {}
         for k, t in self.state.average.items():
             self.state.parameters[k].copy_(t)
-        sums: dict[str, float] = {}
+        means = _Means()
         for first in range(0, count, self.recipe.batch):
             part = records[first : first + self.recipe.batch]
             loss = self.objective(self.held_out.batch(part), (self.recipe.seed, first, 1), 1.0)
-            for key, value in {"loss": float(loss.total), **loss.parts}.items():
-                sums[key] = sums.get(key, 0.0) + value * len(part)
+            means.add({"loss": float(loss.total), **loss.parts}, len(part))
         for k, t in live.items():
             self.state.parameters[k].copy_(t)
-        return {k: round(v / count, 6) for k, v in sums.items()}
+        return means.read()
 
     def _checkpoint(self) -> None:
         self.state.save(self.run.path / STATE_FILE)

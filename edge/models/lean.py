@@ -139,41 +139,45 @@ class LeanModel:
         return table.to(self.device, torch.complex128 if self.dtype == torch.float64 else torch.complex64)
 
     def decode(self, embeds: Tensor, position: Tensor, rope: Tensor, tape: Tape, want: Tensor) -> Tensor:
-        rows, hq, hk, size = embeds.shape[0], self._heads, self._kv_heads, self._size
-        group, dtype, eps = hq // hk, self.dtype, self._eps
-        fold = rows <= FOLD_ROWS
-        masks = {w: self._mask(tape, w, group if fold else 1) for w in self._windows}
+        repeat = self._heads // self._kv_heads if embeds.shape[0] <= FOLD_ROWS else 1
+        masks = {window: self._mask(tape, window, repeat) for window in self._windows}
         turn = rope.index_select(0, position.to(self.device))
-        wide = eps.dtype  # of the residual stream, norms and rotation: at least float32
-        half = wide != dtype
-        x = embeds.to(wide, copy=True)
+        eps, dtype = self._eps, self.dtype
+        x = embeds.to(eps.dtype, copy=True)  # the residual stream, norms and rotation are at least float32
+        half = x.dtype != dtype
         for i, layer in enumerate(self._layers):
             h = _rms(x, layer.norm, eps)
-            qkv = layer.qkv(h.to(dtype) if half else h).view(rows, hq + 2 * hk, size)
-            turned = qk = qkv.narrow(1, 0, hq + hk)
-            if half:
-                turned = turned.to(wide)
-            if layer.qk_norm is not None:
-                turned = _rms(turned, layer.qk_norm, self._qk_eps)
-            torch.view_as_complex(turned.view(rows, hq + hk, size // 2, 2)).mul_(turn)
-            if turned is not qk:
-                qk.copy_(turned)
-            if tape.into is not None:
-                tape.into[i].copy_(qkv.narrow(1, hq, 2 * hk))
-            else:
-                tape.write(i, qkv.narrow(1, hq, 2 * hk))
-            q = qkv.narrow(1, 0, hq).view(rows, hk, group, size).permute(1, 2, 0, 3)
-            keys, values, mask = tape.keys[i], tape.values[i], masks[layer.window]
-            if fold:
-                q = q.reshape(1, hk, group * rows, size)
-            else:
-                keys, values = (t.transpose(0, 1).expand(-1, group, -1, -1) for t in (keys, values))
-            a = F.scaled_dot_product_attention(q, keys, values, mask)
-            x += layer.out(a.view(hk, group, rows, size).permute(2, 0, 1, 3).reshape(rows, hq * size))
+            x += self._attention(i, layer, h.to(dtype) if half else h, turn, tape, masks[layer.window])
             h = _rms(x, layer.mlp_norm, eps)
             gate, up = layer.gate_up(h.to(dtype) if half else h).chunk(2, dim=-1)
             x += layer.down(F.silu(gate).mul_(up))
         return self._head(_rms(x.index_select(0, want.to(self.device)), self._norm, eps).to(dtype))
+
+    def _attention(self, i: int, layer: Layer, h: Tensor, turn: Tensor, tape: Tape, mask: Tensor | None) -> Tensor:
+        """[R, E] -> [R, E]: query, key and value; norms and rotation in place; onto the tape; attention; output product."""
+        rows, hq, hk, size = h.shape[0], self._heads, self._kv_heads, self._size
+        group = hq // hk
+        qkv = layer.qkv(h).view(rows, hq + 2 * hk, size)
+        qk = turned = qkv.narrow(1, 0, hq + hk)
+        if h.dtype != self._eps.dtype:
+            turned = turned.to(self._eps.dtype)
+        if layer.qk_norm is not None:
+            turned = _rms(turned, layer.qk_norm, self._qk_eps)
+        torch.view_as_complex(turned.view(rows, hq + hk, size // 2, 2)).mul_(turn)
+        if turned is not qk:
+            qk.copy_(turned)
+        if tape.into is not None:
+            tape.into[i].copy_(qkv.narrow(1, hq, 2 * hk))
+        else:
+            tape.write(i, qkv.narrow(1, hq, 2 * hk))
+        q = qkv.narrow(1, 0, hq).view(rows, hk, group, size).permute(1, 2, 0, 3)
+        keys, values = tape.keys[i], tape.values[i]
+        if rows <= FOLD_ROWS:
+            q = q.reshape(1, hk, group * rows, size)
+        else:
+            keys, values = (t.transpose(0, 1).expand(-1, group, -1, -1) for t in (keys, values))
+        a = F.scaled_dot_product_attention(q, keys, values, mask)
+        return layer.out(a.view(hk, group, rows, size).permute(2, 0, 1, 3).reshape(rows, hq * size))
 
     def _mask(self, tape: Tape, window: int | None, repeat: int) -> Tensor | None:
         """Additive [repeat * R, n], or None when nothing is hidden."""

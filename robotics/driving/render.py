@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,8 @@ def _to_camera(points: NDArray[np.floating], camera: int, rig: Rig) -> F32:
 
 def _to_pixels(points: F32, size: tuple[int, int], rig: Rig) -> F32:
     f = _focal(size, rig)
-    return points[:, :2] * (f / points[:, 2:]) + np.array([(size[1] - 1) / 2, (size[0] - 1) / 2], dtype=np.float32)
+    centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2], dtype=np.float32)
+    return np.asarray(points[:, :2] * (f / points[:, 2:]) + centre, dtype=np.float32)
 
 
 def project(
@@ -123,7 +125,7 @@ def _visible(polygons: _Polygons, size: tuple[int, int], rig: Rig) -> _Polygons:
 
 
 def _clip_near(polygons: _Polygons, near: float) -> _Polygons:
-    """Sutherland-Hodgman at z = near for all polygons at once: each point gives itself if in front, then its edge's crossing."""
+    """Sutherland-Hodgman at z = near, all polygons at once: a point gives itself if in front, then its edge's crossing."""
     p, starts = polygons.points, polygons.starts()
     inside = p[:, 2] >= near
     if inside.all():
@@ -211,8 +213,8 @@ class _LaneGrid:
 
 def _ribbon(line: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """The outline of a painted line [n, 2] -> [2 n, 2]."""
-    along = np.gradient(line, axis=0)
-    side = np.stack([-along[:, 1], along[:, 0]], axis=1) * (width / 2 / np.maximum(np.hypot(*along.T), 1e-6))[:, None]
+    x, y = np.gradient(line, axis=0).T
+    side = np.stack([-y, x], axis=1) * (width / 2 / np.maximum(np.hypot(x, y), 1e-6))[:, None]
     return np.concatenate([line + side, (line - side)[::-1]])
 
 
@@ -285,7 +287,7 @@ class _Painter:
         self.shadow = tuple(0.45 * c for c in self.asphalt)
         self.scene = scene
         self._backgrounds: dict[tuple[int, int], U8] = {}
-        self.origin, self.road = self._build_road()
+        self.origin, self.road = _kept(_roads, (id(scene.lanes), name), scene.lanes, self._build_road)
         self._build_tracks(name)
 
     def _build_road(self) -> tuple[NDArray[np.float64], _Polygons]:
@@ -358,7 +360,8 @@ class _Painter:
         offset = self.road.points - (pose[:2] - self.origin).astype(np.float32)
         near = self.road.any((offset * offset).sum(1) < rig.far_m**2)
         road = self.road.keep(near)
-        return _Polygons(offset[np.repeat(near, self.road.sizes)] @ turn, road.sizes, road.paint)
+        ahead = np.asarray(offset[np.repeat(near, self.road.sizes)] @ turn, dtype=np.float32)
+        return _Polygons(ahead, road.sizes, road.paint)
 
     def _boxes(self, step: int, ego: int, pose: NDArray[np.float64], rig: Rig) -> _Polygons:
         """Faces of the vehicles within reach, ego frame, far to near; the faces turned away are left out."""
@@ -392,19 +395,26 @@ def _tint(rng: np.random.Generator, colour: tuple[float, float, float], spread: 
     return tuple(float(v) for v in np.clip(np.array(colour) + rng.uniform(-spread, spread, 3), 0, 255))
 
 
-_painters: OrderedDict[int, _Painter] = OrderedDict()
+_Made = TypeVar("_Made")
+_painters: OrderedDict[int, tuple[object, _Painter]] = OrderedDict()
+_roads: OrderedDict[tuple[int, str], tuple[object, tuple[NDArray[np.float64], _Polygons]]] = OrderedDict()
+"""What was made for the last few scenes and roads. Roads are kept on their own: a closed loop makes a new scene at each step, of
+the same lanes."""
 _KEPT = 8
 
 
+def _kept(cache: OrderedDict[Any, tuple[object, _Made]], key: object, owner: object, make: Callable[[], _Made]) -> _Made:
+    """The cached thing, or a new one. The cache holds `owner`, so that an id in `key` stays the id of that object."""
+    if key not in cache:
+        cache[key] = owner, make()
+        while len(cache) > _KEPT:
+            cache.popitem(last=False)
+    cache.move_to_end(key)
+    return cache[key][1]
+
+
 def _painter(scene: Scene) -> _Painter:
-    """The painter of a scene, made once. It holds the scene, so that an id in the cache stays the id of that scene."""
-    painter = _painters.get(id(scene))
-    if painter is None:
-        painter = _painters[id(scene)] = _Painter(scene)
-        while len(_painters) > _KEPT:
-            _painters.popitem(last=False)
-    _painters.move_to_end(id(scene))
-    return painter
+    return _kept(_painters, id(scene), scene, lambda: _Painter(scene))
 
 
 def render(scene: Scene, step: int, ego_track_id: int, size: tuple[int, int] = (112, 112), rig: Rig = RIG) -> U8:
@@ -424,3 +434,14 @@ def render(scene: Scene, step: int, ego_track_id: int, size: tuple[int, int] = (
     if min(size) < 8:
         raise InputError(f"size {size}: pictures need at least 8 by 8 px; the default is (112, 112)")
     return _painter(scene).frame(step, ego_track_id, size, rig)
+
+
+def road_polygons(
+    scene: Scene, pose: tuple[float, float, float], reach_m: float = 80.0
+) -> list[tuple[F32, tuple[float, float, float]]]:
+    """The road as it is painted, for other drawings: polygons [n, 2] m in the frame of `pose` (x, y, yaw) that come within
+    `reach_m`, each with its RGB in 0..1, in painting order: surfaces of the lanes, then lines.
+    """
+    ground = _painter(scene)._ground(np.array(pose, dtype=np.float64), Rig(far_m=reach_m))
+    parts = np.split(ground.points[:, :2], np.cumsum(ground.sizes)[:-1]) if len(ground.sizes) else []
+    return [(part, (r / 255, g / 255, b / 255)) for part, (r, g, b) in zip(parts, ground.paint.tolist(), strict=True)]

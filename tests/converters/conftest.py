@@ -12,7 +12,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from converters import scratch
 from converters import tokenizer as tok
-from converters.data import Corpus, Folder
+from converters.data import Corpus
+from converters.dataset import Folder
 from converters.recipe import Recipe, Scratch, Source
 from converters.run import tokenizer_texts
 from converters.tokenizer import NanoTokenizer

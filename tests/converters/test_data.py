@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from converters.data import Corpus, Folder, _Filler
+from converters.data import Corpus, _Filler
+from converters.dataset import Folder
 from converters.recipe import Source
 from converters.tokenizer import NanoTokenizer
 from decoding.scaffold import Scaffold

@@ -210,6 +210,7 @@ def test_unknown_section(recipe: Recipe, tmp_path: Path) -> None:
     for n, change in enumerate(({"weights": Weights(sections={"pth": 2.0})}, {"noise": Noise(beta={"pth": (1.0, 1.0)})})):
         with pytest.raises(UnknownNameError, match=r"unknown section in .* 'pth'; did you mean 'path'"):
             train(recipe.model_copy(update=change), tmp_path / f"out{n}", show=False)
+        assert not (tmp_path / f"out{n}").exists(), "a mended recipe may use the same folder"
 
 
 def test_divergence_names_step_and_records(recipe: Recipe, tmp_path: Path) -> None:
