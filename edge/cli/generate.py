@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
@@ -42,7 +42,7 @@ class Generate:
 
         engine = edge.load(self.model, dtype=self.dtype, adapter=self.adapter)
         content = [*({"type": "image"} for _ in self.image), {"type": "text", "text": self.prompt}]
-        options = {} if self.block_size is None else {"block_size": self.block_size}
+        options: dict[str, Any] = {} if self.block_size is None else {"block_size": self.block_size}
         answer = engine.generate(
             [{"role": "user", "content": content}],
             images=self.image,

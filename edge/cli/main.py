@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import tyro
 
 from edge.cli.bench import BenchPlan
-from edge.cli.drive import DriveData
+from edge.cli.drive import DriveData, DriveReference
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
 from edge.cli.train import Convert, Train
@@ -23,7 +23,7 @@ COMMANDS = {
     "train": Train,
     "convert": Convert,
     "bench": {"plan": BenchPlan},
-    "drive": {"data": DriveData},
+    "drive": {"data": DriveData, "reference": DriveReference},
 }
 
 

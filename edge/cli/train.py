@@ -11,15 +11,15 @@ from tyro.conf import Positional, UseAppendAction
 
 def _run(recipe: Path, out: Path, data: tuple[Path, ...], base: Path | None, resume: bool, stage: Literal["ar", "convert"]) -> int:
     from converters.recipe import load
+    from converters.state import STATE_FILE
     from converters.train import train
-
     from edge.core.errors import InputError
 
     loaded = load(recipe, data=data or None, base=base)
     if loaded.stage != stage:
         command = "edge train" if loaded.stage == "ar" else "edge convert"
         raise InputError(f"{recipe}: stage is {loaded.stage!r}; run it with `{command}`")
-    if resume and not (out / "state").exists():
+    if resume and not (out / STATE_FILE).exists():
         raise InputError(f"{out}: nothing to resume there; leave out --resume to start")
     train(loaded, out)
     return 0

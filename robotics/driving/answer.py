@@ -20,18 +20,13 @@ from pydantic import ConfigDict, Field, ValidationError
 from decoding.template import Choice, FreeText, Number, Part, Template, TemplateSection, Text
 from edge.core.config import Frozen, explain
 from edge.core.errors import CheckpointError, InputError
-from robotics.driving.baselines import constant_velocity
+from robotics.driving.coding import WAYPOINT_TIMES_S, TrajectoryCoding
 
 YesNo = Literal["yes", "no"]
 Longitudinal = Literal["keep speed", "accelerate", "decelerate", "stop"]
 Lateral = Literal["go straight", "turn left", "turn right", "change lane left", "change lane right"]
 
-WAYPOINT_TIMES_S = np.arange(1.0, 6.0)
-"""The five waypoints lie one second apart."""
-
 NUMBER = Number(integer_digits=3, decimals=2)
-LIMIT_M = 999.99
-"""Largest magnitude a coordinate can be written with."""
 
 PLANNER_FILE = "planner.json"
 
@@ -95,41 +90,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) != len(pairs):
         raise ValueError("a key appears twice")
     return out
-
-
-# --- trajectory coding ------------------------------------------------------------------------------------------------------
-
-
-class TrajectoryCoding(Frozen):
-    """How five waypoints become ten numbers. Part of the checkpoint: read with another coding, good digits mean another path."""
-
-    kind: Literal["absolute", "cv-offset"] = "cv-offset"
-    """absolute: ego-frame metres. cv-offset: metres from where constant velocity would lead (zero offsets are that baseline)."""
-    resolution_m: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Labels are rounded to a multiple of this: digits below the noise of the recording can only be guessed."""
-
-    def encode(self, waypoints: ArrayLike, velocity_mps: ArrayLike) -> NDArray[np.float64]:
-        """waypoints [5, 2] m, ego frame, at 1..5 s; velocity_mps [2], see `baselines.velocity`. Returns [5, 2], rounded."""
-        out = np.asarray(waypoints, dtype=np.float64) - self._origin(velocity_mps)
-        return np.round(out / self.resolution_m) * self.resolution_m + 0.0  # + 0.0 turns -0.0 into 0.0
-
-    def decode(self, coded: ArrayLike, velocity_mps: ArrayLike) -> NDArray[np.float64]:
-        """The inverse of `encode` up to rounding: coded [..., 5, 2] to ego-frame metres."""
-        return np.asarray(coded, dtype=np.float64) + self._origin(velocity_mps)
-
-    def _origin(self, velocity_mps: ArrayLike) -> NDArray[np.float64]:
-        if self.kind == "absolute":
-            return np.zeros((WAYPOINT_TIMES_S.size, 2))
-        return constant_velocity(velocity_mps, WAYPOINT_TIMES_S)
-
-
-def clamp(coded: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """coded [5, 2] held within what can be written, and which coordinates that changed. Raises InputError on NaN or infinity."""
-    values = np.asarray(coded, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise InputError(f"a trajectory holds finite metres: got {values.tolist()}")
-    held = np.clip(values, -LIMIT_M, LIMIT_M)
-    return held, held != values
 
 
 class PlannerConfig(Frozen):

@@ -1,10 +1,11 @@
 """Folders of planner examples, "edge.sft/1": what `converters` trains on, without knowing what a scene is.
 
     meta.json       schema, counts, camera geometry, the answer template and the planner's conventions
-    records.jsonl   {"id", "scene", "prompt", "values": one string per hole, "waypoints": [5, 2] m, "velocity_mps": [2]}
+    records.jsonl   {"id", "scene", "prompt", "values": one string per hole, "waypoints": [5, 2] m,
+                    "history", "command"}
     images.npy      uint8 [N, 3, H, W, 3], meant to be memory-mapped
 
-`waypoints` and `velocity_mps` are there so that another `TrajectoryCoding` can be applied without rendering again. A folder is
+`waypoints`, `history` and `command` let another `TrajectoryCoding` be applied without rendering again (`recode`). A folder is
 written scene by scene into `<out>.partial` and renamed when complete; an interrupted run with the same settings goes on.
 """
 
@@ -20,16 +21,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import tyro
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from edge.core.errors import EdgeError, InputError
+from edge.core.errors import InputError
 from robotics.driving import windows as windowing
-from robotics.driving.answer import WAYPOINT_TIMES_S, PlannerConfig, TrajectoryCoding, clamp, values
+from robotics.driving.answer import PlannerConfig, values
+from robotics.driving.coding import WAYPOINT_TIMES_S, TrajectoryCoding, clamp
 from robotics.driving.labels import Labeller, navigation_command
 from robotics.driving.overlap import seen_in, shared_tracks
 from robotics.driving.prompt import history_of, prompt_text
@@ -98,7 +98,7 @@ def record(window: Window, labeller: Labeller, config: PlannerConfig) -> tuple[d
     labels = labeller.label(window)
     steps = np.round(WAYPOINT_TIMES_S / window.scene.dt_s).astype(int) - 1
     waypoints = np.asarray(window.future, dtype=np.float64)[steps]
-    coded, changed = clamp(config.coding.encode(waypoints, history.velocity_mps()))
+    coded, changed = clamp(config.coding.encode(waypoints, history, command))
     if changed.any():
         raise InputError("a waypoint does not fit the number form")
     row = {
@@ -107,7 +107,8 @@ def record(window: Window, labeller: Labeller, config: PlannerConfig) -> tuple[d
         "prompt": prompt_text(history, command),
         "values": values(labels, coded),
         "waypoints": np.round(waypoints, 4).tolist(),
-        "velocity_mps": history.velocity_mps().tolist(),
+        "history": history.model_dump(mode="json"),
+        "command": command,
     }
     tags = [f"source {window.scene.source}", f"command {command}", f"longitudinal {labels.longitudinal}"]
     return row, [*tags, f"lateral {labels.lateral}", *(f"yes {key}" for key in sorted(labels.critical_objects))]
@@ -260,7 +261,7 @@ def _progress(show: bool) -> Progress:
     )
 
 
-# --- command line: `edge drive data` calls these two ------------------------------------------------------------------------
+# --- what `edge drive data` calls -------------------------------------------------------------------------------------------
 
 
 def recorded(
@@ -274,15 +275,14 @@ def recorded(
     avoid: str | None = None,
     limit: int | None = None,
     image_size: tuple[int, int] = (112, 112),
-    coding: Literal["absolute", "cv-offset"] = "cv-offset",
-    resolution_m: float = 0.1,
+    coding: TrajectoryCoding | None = None,
     workers: int = 1,
 ) -> dict[str, Any]:
     """Windows of recorded traffic.
 
     data: the npz file (default: the variable EDGE_DATA); stride: steps of 0.1 s between windows of a track; mirror: add
     reflected copies; only, without: scene names; avoid: a split whose vehicles must not be driven here (for `train`: val, unless
-    named otherwise; "" for none), since scene files overlap in time; resolution_m: labels are rounded to multiples of this.
+    named otherwise; "" for none), since scene files overlap in time; coding: how trajectories are written.
     """
     path = data or os.environ.get("EDGE_DATA")
     if not path:
@@ -290,7 +290,7 @@ def recorded(
     if avoid is None:
         avoid = "val" if split == "train" and "val" in load_recorded(path).splits.values() else ""
     sources = recorded_sources(path, split, only=only or None, without=without, avoid=avoid or None)
-    config = PlannerConfig(coding=TrajectoryCoding(kind=coding, resolution_m=resolution_m), image_size=image_size)
+    config = PlannerConfig(coding=coding or TrajectoryCoding(), image_size=image_size)
     note = f"recorded, split {split}" + (f", without vehicles of split {avoid}" if avoid else "")
     return write(sources, out, config=config, stride_steps=stride, mirror=mirror, limit=limit, workers=workers, note=note)
 
@@ -304,8 +304,7 @@ def simulated(
     mirror: bool = False,
     limit: int | None = None,
     image_size: tuple[int, int] = (112, 112),
-    coding: Literal["absolute", "cv-offset"] = "cv-offset",
-    resolution_m: float = 0.1,
+    coding: TrajectoryCoding | None = None,
     workers: int = 1,
 ) -> dict[str, Any]:
     """Windows of simulated traffic.
@@ -316,19 +315,6 @@ def simulated(
     if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
         raise InputError(f"--seeds {seeds!r}: give FIRST:END with FIRST below END, such as 0:400")
     sources = simulated_sources(range(int(first), int(end)), kinds or (None,), seconds)
-    config = PlannerConfig(coding=TrajectoryCoding(kind=coding, resolution_m=resolution_m), image_size=image_size)
+    config = PlannerConfig(coding=coding or TrajectoryCoding(), image_size=image_size)
     note = f"simulated, seeds {seeds}"
     return write(sources, out, config=config, stride_steps=stride, mirror=mirror, limit=limit, workers=workers, note=note)
-
-
-def main() -> None:
-    """`python -m robotics.driving.dataset recorded|simulated ...`"""
-    try:
-        meta = tyro.extras.subcommand_cli_from_dict({"recorded": recorded, "simulated": simulated})
-    except EdgeError as e:
-        raise SystemExit(f"error: {e}") from None
-    Console().print_json(data={k: meta[k] for k in ("records", "source", "counts", "dropped")})
-
-
-if __name__ == "__main__":
-    main()

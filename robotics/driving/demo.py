@@ -1,4 +1,4 @@
-"""Demo scenes: simulated traffic, one window of each in which something happens. Nothing is downloaded and nothing recorded is used."""
+"""Demo scenes: simulated traffic, one eventful window of each. Nothing is downloaded and nothing recorded is used."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from edge.core.errors import InputError
 from edge.engine import Engine
 from edge.generation import Generation
-from robotics.driving.answer import NUMBER, Answer, PlannerConfig, clamp, parse
+from robotics.driving.answer import Answer, PlannerConfig, format_trajectory, parse
+from robotics.driving.coding import clamp
 from robotics.driving.prompt import IMAGE, EgoHistory, prompt_text
 from robotics.driving.scene import CAMERAS
 
@@ -35,7 +36,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """The object `edge plan` prints; its sections carry the absolute trajectory."""
         sections = self.answer.model_dump(mode="json")
-        sections["trajectory"] = format_trajectory(self.waypoints)
+        sections["trajectory"] = format_trajectory(clamp(self.waypoints)[0])
         return {
             "schema": "plan/1",
             "sections": sections,
@@ -84,7 +85,7 @@ class Planner:
             self.messages(history, command), images=images, strategy=strategy, schema=self.template, **options
         )
         answer = parse(generation.text)
-        waypoints = self.config.coding.decode(answer.coded(), history.velocity_mps())
+        waypoints = self.config.coding.decode(answer.coded(), history, command)
         return Plan(answer, waypoints, strategy, generation)
 
 
@@ -97,9 +98,3 @@ def read_history(path: str | Path) -> EgoHistory:
     except ValueError as e:
         raise InputError(f"{path}: not valid JSON: {e}") from None
     return EgoHistory.read(data)
-
-
-def format_trajectory(waypoints: NDArray[np.float64]) -> str:
-    """Waypoints [5, 2] in the answer's own form, `[[ +014.70, -000.04], ...]`, held within what it can write."""
-    held, _ = clamp(waypoints)
-    return "[" + ", ".join(f"[ {NUMBER.format(x + 0.0)}, {NUMBER.format(y + 0.0)}]" for x, y in held.round(2)) + "]"

@@ -122,7 +122,9 @@ def test_bad_options(engines, kwargs, error, message) -> None:
     assert "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize(("prompt", "message"), [([], "the prompt is empty"), ([99], "token id 99 is outside the vocabulary of 24 ids")])
+@pytest.mark.parametrize(
+    ("prompt", "message"), [([], "the prompt is empty"), ([99], "token id 99 is outside the vocabulary of 24 ids")]
+)
 def test_bad_prompts(engines, prompt, message) -> None:
     with pytest.raises(InputError, match=message):
         engines[0].generate(prompt)

@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 
 from edge.core.errors import CheckpointError, InputError
 from robotics.driving import answer as a
-from robotics.driving.baselines import constant_velocity
 
 WAYPOINTS = np.array([[14.70, -0.04], [29.55, -0.21], [44.2, -0.5], [58.9, -0.9], [73.3, -1.3]])
 LABELS = a.Labels(frozenset({"nearby_vehicle"}), "road ahead is free", "keep speed", "go straight")
@@ -88,39 +87,6 @@ def json_or_none(s: str):
 def test_other_json_is_refused(raw: str) -> None:
     with pytest.raises(InputError):
         a.parse(raw)
-
-
-@given(coordinates, st.tuples(st.floats(-30, 30), st.floats(-5, 5)), st.sampled_from(["absolute", "cv-offset"]))
-def test_coding_round_trip(waypoints, velocity, kind) -> None:
-    for resolution in (0.1, 0.01):
-        coding = a.TrajectoryCoding(kind=kind, resolution_m=resolution)
-        coded = coding.encode(waypoints, velocity)
-        np.testing.assert_allclose(coding.decode(coded, velocity), waypoints, atol=resolution / 2 + 1e-9)
-        np.testing.assert_allclose(coded / resolution, np.round(coded / resolution), atol=1e-6)
-
-
-def test_zero_offsets_are_the_constant_velocity_baseline_exactly() -> None:
-    v = np.array([13.37, -0.42])
-    np.testing.assert_array_equal(a.TrajectoryCoding().decode(np.zeros((5, 2)), v), constant_velocity(v, np.arange(1.0, 6.0)))
-
-
-def test_clamping_is_flagged() -> None:
-    coded = WAYPOINTS.copy()
-    coded[4] = [1200.0, -1000.0]
-    with pytest.raises(InputError, match="does not fit"):
-        a.values(LABELS, coded)
-    held, changed = a.clamp(coded)
-    assert changed.nonzero()[0].tolist() == [4, 4]
-    assert a.values(LABELS, held)[-2:] == ["+999.99", "-999.99"]
-    with pytest.raises(InputError, match="finite"):
-        a.clamp(WAYPOINTS * np.nan)
-
-
-def test_values_refuse_a_wrong_shape_and_an_unknown_object() -> None:
-    with pytest.raises(InputError, match="5 pairs"):
-        a.values(LABELS, WAYPOINTS[:4])
-    with pytest.raises(InputError, match="dragon"):
-        a.values(a.Labels(frozenset({"dragon"}), "", "stop", "go straight"), WAYPOINTS)
 
 
 def test_format_trajectory_is_what_the_answer_holds() -> None:

@@ -9,8 +9,10 @@ import pytest
 from decoding.template import Template
 from edge.core.errors import InputError
 from robotics.driving import dataset
-from robotics.driving.answer import PlannerConfig, TrajectoryCoding, driving_template, fill, parse
+from robotics.driving.answer import PlannerConfig, driving_template, fill, parse
+from robotics.driving.coding import TrajectoryCoding
 from robotics.driving.dataset import Source, simulated_sources, write
+from robotics.driving.prompt import EgoHistory
 from robotics.driving.scene import Scene, Track
 from robotics.driving.windows import windows
 
@@ -66,7 +68,7 @@ def test_every_record_is_an_answer_that_decodes_to_its_waypoints(folder) -> None
     for r in records(folder):
         assert r["prompt"].count("<image>") == 1
         answer = parse(fill(driving_template(), r["values"]))
-        got = CONFIG.coding.decode(answer.coded(), r["velocity_mps"])
+        got = CONFIG.coding.decode(answer.coded(), EgoHistory.read(r["history"]), r["command"])
         np.testing.assert_allclose(got, r["waypoints"], atol=0.051)
 
 

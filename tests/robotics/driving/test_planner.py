@@ -14,7 +14,7 @@ from edge.cli.zoo import NANO_PLANNER
 from edge.core.errors import CheckpointError, InputError
 from robotics.driving.answer import Answer, parse
 from robotics.driving.evaluate import plan_errors, sample
-from robotics.driving.planner import Planner, format_trajectory, read_history
+from robotics.driving.planner import Planner, read_history
 from robotics.driving.prompt import EgoHistory
 from tests.robotics.driving.synthetic import window
 
@@ -66,7 +66,7 @@ def test_the_plan_is_what_the_answer_says(planner, history, strategy) -> None:
     jsonschema.validate(out["sections"], Answer.model_json_schema())
     assert parse(json.dumps(out["sections"])).coded() == pytest.approx(np.array(out["raw_waypoints"]), abs=0.011)
     assert np.shape(out["raw_waypoints"]) == (5, 2)
-    expected = planner.config.coding.decode(plan.answer.coded(), history.velocity_mps())
+    expected = planner.config.coding.decode(plan.answer.coded(), history, "GO_STRAIGHT")
     assert plan.waypoints == pytest.approx(expected)
     assert plan.generation.lossless == (strategy != "threshold")
 
@@ -124,8 +124,3 @@ def test_bad_history_files(tmp_path, text, message) -> None:
     assert "\n" not in str(e.value)
     with pytest.raises(InputError, match="no such file"):
         read_history(tmp_path / "none.json")
-
-
-def test_trajectories_are_written_within_their_form() -> None:
-    text = format_trajectory(np.array([[14.7, -0.04], [0, 0], [1e6, -1e6], [-0.001, 0.001], [29.55, -0.21]]))
-    assert text.startswith("[[ +014.70, -000.04], [ +000.00, +000.00], [ +999.99, -999.99]")
