@@ -77,11 +77,11 @@ def bench(
     """Plan the windows of a split with every configuration, interleaved; returns the result in the common form."""
     if threads is not None:
         torch.set_num_threads(threads)
-    child = Planner.load(model, dtype=dtype)
-    chosen = configurations(child, Planner.load(parent, dtype=dtype) if parent else None, block_sizes, threshold)
     found = split_windows(data, split, limit)
     if not found:
         raise InputError(f"{data}: split {split!r} has no window")
+    child = Planner.load(model, dtype=dtype)
+    chosen = configurations(child, Planner.load(parent, dtype=dtype) if parent else None, block_sizes, threshold)
     samples = (sample(w, child.config.image_size) for w in found)
     outcomes: dict[str, list[Outcome]] = {c.name: [] for c in chosen}
     warm_up(chosen, found[0])

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from edge.core.errors import InputError
 from edge.engine import STRATEGIES
-from robotics.driving.evaluate import Sample, sample
+from robotics.driving.evaluate import sample
 from robotics.driving.planner import Plan, Planner, read_history
 from robotics.driving.prompt import EgoHistory
+from robotics.driving.scene import Window
 
 if TYPE_CHECKING:
     from edge.cli.plan import Plan as Arguments
@@ -30,36 +31,39 @@ def run(a: Arguments) -> int:
     names = COMPARED if a.strategy == "all" else (a.strategy,)
     for name in names:
         STRATEGIES.get(name)  # an unknown one is refused before anything is loaded
-    planner = Planner.load(a.model, dtype=a.dtype)
     if (a.scene is None) == (not a.image):
         raise InputError(f"give either --scene ({SCENE_FORMS}) or three --image files with --history")
-    if a.scene is not None:
-        s = scene_sample(a.scene, planner.config.image_size)
+    if a.image and a.history is None:
+        raise InputError("--image needs --history FILE.json, the ego motion of the last 2 s")
+    window = None if a.scene is None else scene_window(a.scene)
+    own_history = None if a.history is None else read_history(a.history)
+    planner = Planner.load(a.model, dtype=a.dtype)  # after the cheap checks: it takes seconds
+    if window is not None:
+        s = sample(window, planner.config.image_size)
         images, history, command = list(s.images), s.history, s.command
     else:
-        if a.history is None:
-            raise InputError("--image needs --history FILE.json, the ego motion of the last 2 s")
-        s, images, history, command = None, list(a.image), read_history(a.history), a.command
+        assert own_history is not None
+        images, history, command = list(a.image), own_history, a.command
     plans = {n: _plan(planner, images, history, command, n, a) for n in names}
     chosen = plans["self-spec"] if a.strategy == "all" else plans[a.strategy]
     _table(plans)
     print(json.dumps(chosen.as_json()))
     if a.out is not None:
-        _save(a.out, chosen, s, images, history, a.scene or "own images")
+        _save(a.out, chosen, window, a.scene or "own images")
     return 0
 
 
-def scene_sample(text: str, size: tuple[int, int]) -> Sample:
+def scene_window(text: str) -> Window:
     """The window a scene argument names. Raises InputError for a malformed one."""
     if (m := re.fullmatch(r"demo(?::(\d+))?", text)) is not None:
         from robotics.driving.demo import demo_window
 
-        return sample(demo_window(int(m[1] or 0)), size)
+        return demo_window(int(m[1] or 0))
     if (m := re.fullmatch(r"(.+\.npz):([^:]+):(\d+):(\d+)", text)) is not None:
         from robotics.driving.recorded import load_recorded
         from robotics.driving.windows import window_at
 
-        return sample(window_at(load_recorded(m[1]).scene(m[2]), int(m[3]), int(m[4])), size)
+        return window_at(load_recorded(m[1]).scene(m[2]), int(m[3]), int(m[4]))
     raise InputError(f"scene {text!r} is none of {SCENE_FORMS}")
 
 
@@ -84,14 +88,14 @@ def _table(plans: dict[str, Plan]) -> None:
     Console(stderr=True).print(table)
 
 
-def _save(out: Path, plan: Plan, s: Sample | None, images: Sequence[Any], history: EgoHistory, title: str) -> None:
+def _save(out: Path, plan: Plan, window: Window | None, title: str) -> None:
     """Write plan.json and plan.png; the picture needs a scene, since only a scene has a bird's-eye view."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_text(json.dumps(plan.as_json(), indent=1) + "\n", encoding="utf-8")
-    if s is not None:
+    written = str(out / "plan.json")
+    if window is not None:
         from robotics.driving.picture import draw_plan
 
-        draw_plan(s.window, {f"plan ({plan.strategy})": plan.waypoints}, out / "plan.png", title=title)
-        print(f"edge: wrote {out / 'plan.json'} and {out / 'plan.png'}", file=sys.stderr)
-    else:
-        print(f"edge: wrote {out / 'plan.json'}", file=sys.stderr)
+        draw_plan(window, {f"plan ({plan.strategy})": plan.waypoints}, out / "plan.png", title=title)
+        written += f" and {out / 'plan.png'}"
+    print(f"edge: wrote {written}", file=sys.stderr)
