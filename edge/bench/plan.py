@@ -156,12 +156,13 @@ def _forwards_ratio(pairs: Sequence[tuple[Plan, Plan]]) -> float:
 
 
 def _progress(outcomes: Iterator[Mapping[str, Outcome]], total: int, show: bool) -> Iterator[Mapping[str, Outcome]]:
-    columns = (TextColumn("planning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.speed:.1f}/s"), TimeRemainingColumn())
+    columns = (TextColumn("planning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not show) as bar:
-        task = bar.add_task("planning", total=total)
+        task = bar.add_task("planning", total=total, rate="")
         for o in outcomes:
             yield o
-            bar.advance(task)
+            speed = bar.tasks[0].speed
+            bar.update(task, advance=1, rate=f"{speed:.1f} windows/s" if speed else "")
 
 
 def table(result: Mapping[str, Any]) -> Table:
