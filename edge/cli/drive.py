@@ -80,12 +80,14 @@ class DriveReference:
     """Data set folders of training."""
     out: Path
     """File to write."""
+    weights: tuple[float, ...] = ()
+    """How much a record of each folder counts; 1 if none is given."""
 
     def run(self) -> int:
         import sys
 
         from robotics.driving.recode import fit_folders, save_reference
 
-        save_reference(fit_folders(self.folders), self.out)
+        save_reference(fit_folders(self.folders, self.weights), self.out)
         print(f"edge: wrote {self.out}", file=sys.stderr)
         return 0

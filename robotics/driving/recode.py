@@ -33,12 +33,23 @@ def records(folder: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def fit_folders(folders: Sequence[Path]) -> FittedPath:
-    """A reference path fitted to every record of the folders: those of training alone."""
-    examples = [(EgoHistory.read(r["history"]), r["command"], r["waypoints"]) for f in folders for r in records(f)]
+def fit_folders(folders: Sequence[Path], weights: Sequence[float] = ()) -> FittedPath:
+    """A reference path fitted to every record of the folders (those of training alone), whose records count `weights` (else 1).
+
+    Raises InputError for a number of weights that is not the number of folders, a weight that is not positive, no record at all.
+    """
+    if weights and len(weights) != len(folders):
+        raise InputError(f"one weight per folder: got {len(weights)} weights for {len(folders)} folders")
+    if any(not w > 0 for w in weights):
+        raise InputError(f"weights are positive: got {list(weights)}")
+    examples, counts = [], []
+    for folder, weight in zip(folders, weights or [1.0] * len(folders), strict=True):
+        for r in records(folder):
+            examples.append((EgoHistory.read(r["history"]), r["command"], r["waypoints"]))
+            counts.append(weight)
     if not examples:
         raise InputError("a reference path needs records to be fitted to: the folders hold none")
-    return fit(examples)
+    return fit(examples, counts)
 
 
 def save_reference(path: FittedPath, file: Path) -> None:

@@ -63,6 +63,24 @@ def test_a_fitted_path_learns_what_constant_velocity_misses(fitted) -> None:
     assert np.abs(TrajectoryCoding().reference(braking, "GO_STRAIGHT")[-1, 0] - 37.5) > 10
 
 
+def test_a_fit_keeps_to_the_middle_of_what_happened() -> None:
+    """A tenth of the vehicles end 60 m further left: least squares gives everyone a part of that, least distance nearly none."""
+    given = [(h, c, w + np.array([0.0, 60.0 * (n % 10 == 0)])) for n, (h, c, w) in enumerate(examples())]
+    h, command, waypoints = next(iter(examples(1)))
+    aside = [fit(given, rounds=rounds).offsets(h, command)[:, 1].mean() for rounds in (15, 0)]
+    assert abs(aside[0]) < 0.5 < 3 < aside[1]
+    assert waypoints[:, 1].max() == 0
+
+
+def test_a_fit_follows_the_weights() -> None:
+    both = [(h, c, w + np.array([0.0, side])) for side in (4.0, -4.0) for h, c, w in examples(100)]
+    h, command, _ = both[0]
+    for heavy, side in ((0, 4.0), (1, -4.0)):
+        weights = np.repeat([1.0, 0.05] if heavy == 0 else [0.05, 1.0], 100)
+        path = fit(both, weights)
+        np.testing.assert_allclose(path.offsets(h, command)[:, 1], side, atol=0.5)
+
+
 def test_features_follow_the_route_hint() -> None:
     h = history(8.0)
     left, right, straight = (features(h, c) for c in ("GO_LEFT", "GO_RIGHT", "GO_STRAIGHT"))
@@ -126,6 +144,10 @@ def test_recoding_a_folder(tmp_path, fitted) -> None:
 def test_bad_folders_and_files(tmp_path) -> None:
     with pytest.raises(InputError, match=r"meta\.json is missing"):
         list(records(tmp_path))
+    with pytest.raises(InputError, match="got 1 weights for 2 folders"):
+        fit_folders([tmp_path, tmp_path], [1.0])
+    with pytest.raises(InputError, match="positive"):
+        fit_folders([tmp_path], [0.0])
     with pytest.raises(InputError, match="fit a reference path"):
         load_reference(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text("{}")
