@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from edge.core.errors import InputError
 from edge.engine import STRATEGIES
+from edge.models.vision import read_image
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Plan, Planner, read_history
 from robotics.driving.prompt import EgoHistory
@@ -49,7 +51,7 @@ def run(a: Arguments) -> int:
     _table(plans)
     print(json.dumps(chosen.as_json()))
     if a.out is not None:
-        _save(a.out, chosen, window, a.scene or "own images")
+        _save(a.out, chosen, window, history, images, a.scene or "own images")
     return 0
 
 
@@ -88,14 +90,15 @@ def _table(plans: dict[str, Plan]) -> None:
     Console(stderr=True).print(table)
 
 
-def _save(out: Path, plan: Plan, window: Window | None, title: str) -> None:
-    """Write plan.json and plan.png; the picture needs a scene, since only a scene has a bird's-eye view."""
+def _save(out: Path, plan: Plan, window: Window | None, history: EgoHistory, images: Sequence[Any], title: str) -> None:
+    """Write plan.json and plan.png."""
+    from robotics.driving.picture import draw_own, draw_plan
+
     out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_text(json.dumps(plan.as_json(), indent=1) + "\n", encoding="utf-8")
-    written = str(out / "plan.json")
+    curves = {f"plan ({plan.strategy})": plan.waypoints}
     if window is not None:
-        from robotics.driving.picture import draw_plan
-
-        draw_plan(window, {f"plan ({plan.strategy})": plan.waypoints}, out / "plan.png", title=title)
-        written += f" and {out / 'plan.png'}"
-    print(f"edge: wrote {written}", file=sys.stderr)
+        draw_plan(window, curves, out / "plan.png", title=title)
+    else:
+        draw_own(history, [np.asarray(read_image(i)) for i in images], curves, out / "plan.png", title=title)
+    print(f"edge: wrote {out / 'plan.json'} and {out / 'plan.png'}", file=sys.stderr)

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from edge.core.errors import InputError
-from robotics.driving.picture import PLAN_COLOURS, draw_plan
+from robotics.driving.figure_drawn import DRIVEN, PLAN_COLOURS
+from robotics.driving.picture import draw_own, draw_plan
+from robotics.driving.prompt import history_of
 from robotics.driving.scene import Scene, Track, Window
 from robotics.driving.windows import window_at
 
@@ -53,6 +55,17 @@ def test_no_plan_at_all_and_own_images(tmp_path: Path) -> None:
     images[..., 1] = 255
     path = draw_plan(window(), {}, tmp_path / "x.png", images=images)
     assert share(path, "#00ff00") > 0.15
+
+
+def test_images_of_ones_own_without_a_scene(tmp_path: Path) -> None:
+    """The images, the plan and the history are there; no road, no other vehicle and no future is made up."""
+    images = [np.full((60 + 20 * k, 100, 3), (255, 0, 255), np.uint8) for k in range(3)]
+    scene = draw_plan(window(), straight(8.0), tmp_path / "scene.png")
+    own = draw_own(history_of(window()), images, straight(8.0), tmp_path / "own.png")
+    assert share(own, "#ff00ff") > 0.1
+    assert share(own, PLAN_COLOURS[0]) > 1e-4
+    assert share(own, DRIVEN) == 0 < share(scene, DRIVEN)
+    assert share(own, "#cfd4da") < 0.005 < share(scene, "#cfd4da")  # the tone of the road; frames are of one that is near it
 
 
 def test_standing_and_turning_round_can_be_drawn(tmp_path: Path) -> None:
