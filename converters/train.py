@@ -172,7 +172,7 @@ class _Loop:
             "frozen_rows": int(self.run.scaffold.frozen.sum()),
             "prompt_rows": sorted({len(p) for p in self.corpus.prompts}),
             "parameters": sum(p.numel() for p in self.state.parameters.values()),
-            "command": shlex.join(sys.argv),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         }
         write_bytes(self.run.path / TRAINING_FILE, (json.dumps(content, indent=2) + "\n").encode())
         (self.run.path / STATE_FILE).unlink(missing_ok=True)
