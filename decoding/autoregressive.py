@@ -7,9 +7,9 @@ counting them.
 from __future__ import annotations
 
 from decoding import rows
-from decoding.canvas import allowed, decide, prefill, require_causal, settle
+from decoding.canvas import choose, decide, prefill, require_causal, settle
 from decoding.guarantees import lossless
-from decoding.rules import Pick, greedy, restrict
+from decoding.rules import Pick, greedy
 from edge.core.blockspec import BlockSpec
 from edge.core.types import After, Canvas, Strategy
 
@@ -32,8 +32,7 @@ def autoregressive(canvas: Canvas, spec: BlockSpec, *, pick: Pick = greedy) -> S
             yield rows.keep_first(n)
             canvas.kept = f
             logits = reply.logits[0]
-        scores = restrict(logits[None], allowed(canvas, f, f + 1, canvas.tokens))
-        decide(canvas, f, int(pick(scores, rows.positions(f, f + 1))[0]), spec)
+        decide(canvas, f, choose(canvas, f, logits, pick), spec)
         logits = None
         f = settle(canvas)
         if canvas.finish:

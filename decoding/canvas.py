@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from decoding import rows
+from decoding.rules import Pick, restrict
 from decoding.scaffold import Scaffold
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import UnsupportedError
-from edge.core.types import After, Call, Canvas, Keep, Reply
+from edge.core.types import After, Call, Canvas, Constraint, Keep, Reply
 
 
 def scaffolded(prompt: Tensor, scaffold: Scaffold, block_size: int) -> Canvas:
@@ -23,6 +24,15 @@ def scaffolded(prompt: Tensor, scaffold: Scaffold, block_size: int) -> Canvas:
     canvas.frozen = canvas.decided.clone()
     canvas.constraint = scaffold
     canvas.block_ends = tuple(p + e for e in scaffold.block_ends(block_size))
+    return canvas
+
+
+def constrained(prompt: Tensor, constraint: Constraint, block_size: int) -> Canvas:
+    """A canvas whose answer follows a scaffold, or a flow, whose rows get their places on the way."""
+    if isinstance(constraint, Scaffold):
+        return scaffolded(prompt, constraint, block_size)
+    canvas = Canvas.open(prompt, len(constraint))
+    canvas.constraint = constraint
     return canvas
 
 
@@ -45,30 +55,53 @@ def decide(canvas: Canvas, row: int, token: int, spec: BlockSpec) -> None:
     canvas.tokens[row] = token
     canvas.decided[row] = True
     if canvas.constraint is None and token in spec.stop_ids:
-        canvas.tokens, canvas.decided, canvas.frozen = (t[: row + 1] for t in (canvas.tokens, canvas.decided, canvas.frozen))
+        _cut(canvas, row + 1)
         canvas.finish = "stop"
 
 
 def settle(canvas: Canvas) -> int:
-    """Decide rows at the frontier that have only one possible token; set `finish` when nothing is open. Returns the frontier."""
-    p = canvas.prompt_len
-    while (f := canvas.frontier) < len(canvas):
-        token = canvas.constraint.forced(f - p, canvas.tokens[p:]) if canvas.constraint is not None else None
-        if token is None:
-            return f
-        canvas.tokens[f] = token
-        canvas.decided[f] = True
-    if canvas.finish is None:
-        canvas.finish = "length" if canvas.constraint is None else "stop"
+    """Decide rows that have only one possible token: at the frontier, and literal rows behind it whose place is certain.
+
+    Sets `finish` and ends the canvas when the answer is complete. Returns the frontier.
+    """
+    f, p, constraint = canvas.frontier, canvas.prompt_len, canvas.constraint
+    if constraint is None:
+        if f == len(canvas) and canvas.finish is None:
+            canvas.finish = "length"
+        return f
+    cursor = constraint.cursor(f - p, canvas.tokens[p:])
+    while f < len(canvas) and not cursor.over:
+        if not canvas.decided[f]:
+            ids = cursor.ids()
+            if ids.numel() > 1:
+                _join(canvas, constraint.ahead(f - p, canvas.tokens[p:]))
+                return f
+            canvas.tokens[f] = ids[0]
+            canvas.decided[f] = True
+        cursor.step(int(canvas.tokens[f]))
+        f += 1
+    _cut(canvas, f)
+    canvas.finish = canvas.finish or "stop"
     return f
 
 
-def allowed(canvas: Canvas, start: int, stop: int, tokens: Tensor) -> Tensor | None:
-    """Ids allowed at canvas rows `start .. stop-1` (bool [stop-start, V]) when the whole canvas holds `tokens` [>= stop]."""
-    if canvas.constraint is None:
-        return None
-    p = canvas.prompt_len
-    return canvas.constraint.allowed(start - p, tokens[p:stop])
+def _join(canvas: Canvas, literals: list[tuple[int, int]]) -> None:
+    for row, token in literals:
+        canvas.tokens[canvas.prompt_len + row] = token
+        canvas.decided[canvas.prompt_len + row] = canvas.frozen[canvas.prompt_len + row] = True
+
+
+def _cut(canvas: Canvas, end: int) -> None:
+    canvas.tokens, canvas.decided, canvas.frozen = (t[:end] for t in (canvas.tokens, canvas.decided, canvas.frozen))
+
+
+def choose(canvas: Canvas, row: int, logits: Tensor, pick: Pick) -> int:
+    """The token picked for the frontier row `row` from logits [V], under the constraint."""
+    ids = None
+    if canvas.constraint is not None:
+        p = canvas.prompt_len
+        ids = [canvas.constraint.cursor(row - p, canvas.tokens[p:]).ids()]
+    return int(pick(restrict(logits[None], ids), torch.tensor([row]))[0])
 
 
 def prefill(canvas: Canvas, spec: BlockSpec) -> Generator[Call | Keep, Reply | None, Tensor | None]:

@@ -5,7 +5,7 @@ Shapes: `n` predictions, `V` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -56,9 +56,14 @@ def uniform(seed: int, position: int) -> float:
     return (z ^ (z >> 31)) / 2**64
 
 
-def restrict(logits: Tensor, allowed: Tensor | None) -> Tensor:
-    """Logits [n, V] with -inf where `allowed` (bool [n, V]) is false."""
-    return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
+def restrict(logits: Tensor, ids: Sequence[Tensor] | None) -> Tensor:
+    """Logits [n, V] with -inf everywhere but at row i's allowed `ids[i]` (int64 [k])."""
+    if ids is None:
+        return logits
+    out = torch.full_like(logits, float("-inf"))
+    for n, allowed in enumerate(ids):
+        out[n, allowed] = logits[n, allowed]
+    return out
 
 
 def accepted(draft: Tensor, target: Tensor) -> int:

@@ -8,34 +8,28 @@ Shapes: `N` answer rows, `V` vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 
 import torch
 from torch import Tensor
 
-from decoding.template import Choice, FreeText, Number, Template, Text
+from decoding.fields import Field, Fields, State
+from decoding.template import Choice, FreeText, Hole, Template, Text
 from edge.core.errors import UnsupportedError
 from edge.core.types import Section, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class _Alternatives:
-    """A hole that is one of a few token sequences, rows `start .. start+width-1`. ids: int64 [n, width]."""
+class FieldRows:
+    """A field at rows `start .. end-1` of the answer."""
 
+    field: Field
     start: int
-    ids: Tensor
 
     @property
     def end(self) -> int:
-        return self.start + self.ids.shape[1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Padded:
-    """A free-text hole, rows `start .. end-1`: text ids, then padding to the end."""
-
-    start: int
-    end: int
+        return self.start + self.field.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +38,7 @@ class Scaffold:
 
     tokens: int64 [N], ids of the frozen rows (0 at open rows); frozen: bool [N]; sections: in answer order, covering all rows.
     holes: for each hole of the template its rows (start, end).
-    static: bool [N, V], ids that a row can take at all.
+    static: bool [N, V], ids that a row can take at all; fields: for rows that depend on rows before them, the field they are of.
     """
 
     tokens: Tensor
@@ -54,7 +48,7 @@ class Scaffold:
     template: Template
     pad_token_id: int | None
     static: Tensor
-    _fields: dict[int, _Alternatives | _Padded] = field(default_factory=dict)  # by row, for rows with memory
+    fields: dict[int, FieldRows] = default(default_factory=dict)  # by row, for rows with memory
     _encode: Tokenizer | None = None
 
     def __len__(self) -> int:
@@ -62,53 +56,20 @@ class Scaffold:
 
     # --- what the rows may be -----------------------------------------------------------------------------------------
 
-    def allowed(self, start: int, tokens: Tensor) -> Tensor:
-        out = self.static[start : tokens.shape[0]].clone()
-        for row in range(start, tokens.shape[0]):
-            if row in self._fields:
-                out[row - start] = self._after(row, tokens)
-        return out
-
-    def _after(self, row: int, tokens: Tensor) -> Tensor:
-        hole = self._fields[row]
-        if isinstance(hole, _Padded):
-            ended = bool((tokens[hole.start : row] == self.pad_token_id).any())
-            return self._only_pad() if ended else self.static[row]
-        fits = (hole.ids[:, : row - hole.start] == tokens[hole.start : row]).all(dim=1)
-        return self._one_of(hole.ids[fits, row - hole.start]) if bool(fits.any()) else self.static[row]
+    def cursor(self, start: int, tokens: Tensor) -> ScaffoldCursor:
+        return ScaffoldCursor(self, start, tokens)
 
     def allowed_given(self, row: int, tokens: Tensor, decided: Tensor) -> Tensor:
-        hole = self._fields.get(row)
+        hole = self.fields.get(row)
         if hole is None:
-            return self.static[row]
-        span = slice(hole.start, hole.end)
-        at = row - hole.start
-        if isinstance(hole, _Alternatives):
-            others = decided[span].clone()
-            others[at] = False
-            fits = ((hole.ids == tokens[span]) | ~others).all(dim=1)
-            return self._one_of(hole.ids[fits, at])
-        pad = (tokens[span] == self.pad_token_id) & decided[span]
-        text = (tokens[span] != self.pad_token_id) & decided[span]
-        if bool(pad[:at].any()):
-            return self._only_pad()
-        out = self.static[row].clone()
-        if bool(text[at + 1 :].any()):
-            out[self.pad_token_id] = False
-        return out
+            return self.static[row].nonzero().flatten()
+        rows = zip(tokens[hole.start : hole.end].tolist(), decided[hole.start : hole.end].tolist(), strict=True)
+        given = [t if d else None for t, d in rows]
+        given[row - hole.start] = None
+        return hole.field.between(given, row - hole.start)
 
-    def forced(self, row: int, tokens: Tensor) -> int | None:
-        ids = (self._after(row, tokens) if row in self._fields else self.static[row]).nonzero()
-        return int(ids[0]) if ids.shape[0] == 1 else None
-
-    def _only_pad(self) -> Tensor:
-        assert self.pad_token_id is not None
-        return self._one_of(torch.tensor([self.pad_token_id]))
-
-    def _one_of(self, ids: Tensor) -> Tensor:
-        out = torch.zeros(self.static.shape[1], dtype=torch.bool)
-        out[ids] = True
-        return out
+    def ahead(self, row: int, tokens: Tensor) -> list[tuple[int, int]]:
+        return []  # all literal rows have their place from the start
 
     # --- blocks ---------------------------------------------------------------------------------------------------------
 
@@ -145,8 +106,8 @@ class Scaffold:
                     raise ValueError(f"hole {n}: {value!r} is {len(ids)} tokens of {end - start} and there is no padding token")
                 ids = ids + [self.pad_token_id] * (end - start - len(ids))
             out[start:end] = torch.tensor(ids)
-            ok = self.allowed(start, out[:end]).gather(1, out[start:end, None]).all()
-            if not bool(ok):
+            cursor = self.cursor(start, out)
+            if not all(cursor.passes(t) for t in ids):
                 raise ValueError(f"hole {n} cannot hold {value!r}")
         return out
 
@@ -162,26 +123,63 @@ class Scaffold:
         return int(open_.sum()) - pad, pad
 
 
+class ScaffoldCursor:
+    """Implements `edge.core.types.Cursor`. `state` is that of the field the row lies in, None after a token that cannot stand."""
+
+    def __init__(self, scaffold: Scaffold, row: int, tokens: Tensor) -> None:
+        self.scaffold, self.row = scaffold, row
+        self._state: State = None
+        if (hole := scaffold.fields.get(row)) is not None:
+            self.row = hole.start
+            for t in tokens[hole.start : row].tolist():
+                self.step(t)
+
+    @property
+    def over(self) -> bool:
+        return self.row >= len(self.scaffold)
+
+    def _enter(self) -> FieldRows | None:
+        hole = self.scaffold.fields.get(self.row)
+        if hole is not None and hole.start == self.row:
+            self._state = hole.field.start()
+        return hole if self._state is not None else None
+
+    def allows(self, token: int) -> bool:
+        hole = self._enter()
+        if hole is None:
+            return bool(self.scaffold.static[self.row, token])
+        return hole.field.step(self._state, token) is not None
+
+    def ids(self) -> Tensor:
+        hole = self._enter()
+        return self.scaffold.static[self.row].nonzero().flatten() if hole is None else hole.field.ids(self._state)
+
+    def step(self, token: int) -> None:
+        hole = self._enter()
+        if hole is not None:
+            self._state = hole.field.step(self._state, token)
+        self.row += 1
+
+    def passes(self, token: int) -> bool:
+        """Go on behind `token`; whether it was allowed."""
+        ok = self.allows(token)
+        self.step(token)
+        return ok
+
+
 def build(
     template: Template, tokenizer: Tokenizer, *, vocab_size: int, pad_token_id: int | None = None, stop_id: int | None = None
 ) -> Scaffold:
     """Compile `template` for a tokenizer.
 
     stop_id, if given, ends the answer as one more frozen row. Raises UnsupportedError when a hole cannot be honoured: a digit or
-    sign that is no single token, or options of unequal length (or free text) without a padding token.
+    sign that is no single token, or values of unequal length (options, numbers, free text) without a padding token.
     """
     rows: list[int | Tensor] = []
     holes: list[tuple[int, int]] = []
     sections: list[Section] = []
-    fields: dict[int, _Alternatives | _Padded] = {}
-    writable = _writable_ids(tokenizer, vocab_size)
-
-    def single(text: str) -> int:
-        ids = tokenizer.encode(text)
-        if len(ids) != 1:
-            raise UnsupportedError(f"a number needs {text!r} as one token: this tokenizer makes {ids}; use a digit-splitting one")
-        return ids[0]
-
+    fields: dict[int, FieldRows] = {}
+    make = Fields(tokenizer, vocab_size, pad_token_id)
     for s in template.sections:
         first = len(rows)
         for part in s.parts:
@@ -189,20 +187,16 @@ def build(
             if isinstance(part, Text):
                 rows += tokenizer.encode(part.text)
                 continue
-            if isinstance(part, Choice):
-                hole = _Alternatives(start, _padded_options(part, tokenizer, pad_token_id))
-                rows += list(hole.ids.unbind(dim=1))
-                if hole.ids.shape[1] > 1:
-                    fields.update(dict.fromkeys(range(start, hole.end), hole))
-            elif isinstance(part, FreeText):
-                if pad_token_id is None:
-                    raise UnsupportedError("free text in a fixed template needs a padding token: BlockSpec.pad_token_id is None")
-                ids = torch.cat([writable, torch.tensor([pad_token_id])])
-                rows += [ids] * part.budget
-                fields.update(dict.fromkeys(range(start, len(rows)), _Padded(start, len(rows))))
-            else:
-                rows += _number_rows(part, single)
+            field = make.of(part)
+            if pad_token_id is None and field.least < field.width:
+                raise UnsupportedError(
+                    f"{_name(part)} has values of {field.least} to {field.width} tokens and the checkpoint has no padding token; "
+                    "choose values of equal length or a checkpoint trained with one"
+                )
+            rows += field.rows()
             holes.append((start, len(rows)))
+            if field.remembers:
+                fields.update(dict.fromkeys(range(start, len(rows)), FieldRows(field, start)))
         sections.append(Section(s.name, first, len(rows)))
     if stop_id is not None:
         rows.append(stop_id)
@@ -212,37 +206,16 @@ def build(
     static = torch.zeros(len(rows), vocab_size, dtype=torch.bool)
     for n, ids in enumerate(rows):
         static[n, ids] = True
-    frozen = torch.tensor([isinstance(ids, int) for ids in rows])
-    tokens = torch.tensor([ids if isinstance(ids, int) else 0 for ids in rows])
+    frozen = torch.tensor([isinstance(ids, int) or ids.numel() == 1 for ids in rows])
+    tokens = torch.tensor([int(ids) if f else 0 for ids, f in zip(rows, frozen.tolist(), strict=True)])
     return Scaffold(tokens, frozen, tuple(sections), tuple(holes), template, pad_token_id, static, fields, tokenizer)
 
 
-def _number_rows(part: Number, single) -> list[int | Tensor]:
-    sign = torch.tensor([single("+"), single("-")])
-    digit = torch.tensor([single(d) for d in "0123456789"])
-    rows: list[int | Tensor] = [sign, *[digit] * part.integer_digits]
-    if part.decimals:
-        rows += [single("."), *[digit] * part.decimals]
-    return rows
+def varies(template: Template, tokenizer: Tokenizer) -> bool:
+    """Whether a hole has values of unequal token counts."""
+    make = Fields(tokenizer, 0, None)
+    return any(isinstance(p, FreeText) or (f := make.of(p)).least < f.width for _, p in template.holes())
 
 
-def _padded_options(part: Choice, tokenizer: Tokenizer, pad_token_id: int | None) -> Tensor:
-    """int64 [n, width]; raises UnsupportedError for options of unequal length without a padding token."""
-    options = [tokenizer.encode(o) for o in part.options]
-    width = max(map(len, options))
-    if pad_token_id is None and any(len(o) != width for o in options):
-        raise UnsupportedError(
-            f"options {list(part.options)} have unequal token counts {[len(o) for o in options]} and the checkpoint has no "
-            "padding token; choose options of equal length or a checkpoint trained with one"
-        )
-    return torch.tensor([o + [pad_token_id] * (width - len(o)) for o in options])
-
-
-def _writable_ids(tokenizer: Tokenizer, vocab_size: int) -> Tensor:
-    """Ids that may stand inside a JSON string as they are: whole characters, no quote, no backslash, no control character."""
-    keep = []
-    for i in range(vocab_size):
-        text = tokenizer.decode([i])
-        if text and tokenizer.encode(text) == [i] and not any(c in '"\\\ufffd' or ord(c) < 0x20 for c in text):
-            keep.append(i)
-    return torch.tensor(keep, dtype=torch.long)
+def _name(part: Hole) -> str:
+    return f"a hole of kind {part.kind!r}" + (f" {list(part.options)}" if isinstance(part, Choice) else "")

@@ -13,11 +13,13 @@ equals the causal prediction after rows that are all final.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from decoding import rows
-from decoding.canvas import allowed, answer_end, decide, prefill, require_causal, settle
+from decoding.canvas import answer_end, choose, decide, prefill, require_causal, settle
 from decoding.guarantees import lossless
 from decoding.rules import Pick, accepted, greedy, restrict
 from edge.core.blockspec import BlockSpec
@@ -38,32 +40,26 @@ def self_speculative(canvas: Canvas, spec: BlockSpec, *, block_size: int | None 
     if canvas.kept < canvas.prompt_len:
         logits = yield from prefill(canvas, spec)
         if logits is not None:
-            f = canvas.kept
-            scores = restrict(logits[None], allowed(canvas, f, f + 1, canvas.tokens))
-            decide(canvas, f, int(pick(scores, rows.positions(f, f + 1))[0]), spec)
+            decide(canvas, canvas.kept, choose(canvas, canvas.kept, logits, pick), spec)
     while True:
         f = settle(canvas)
         if canvas.finish:
             return
         start = canvas.kept
         end = _round_end(canvas, start, f, size)
-        drafted = ~canvas.decided[f:end]
-        open_rows = drafted.nonzero().flatten() + f
+        open_rows = (~canvas.decided[f:end]).nonzero().flatten() + f
 
         reply = yield rows.block(canvas, start, end, tuple(At(int(r) - start) for r in open_rows))
         assert reply is not None
-        guess = propose(canvas, open_rows, end, reply.logits, pick)
+        proposal = propose(canvas, open_rows, end, reply.logits, pick)
+        guess, end, open_rows = proposal.guess, proposal.end, open_rows[open_rows < proposal.end]
 
         # One more prediction than drafted rows: what follows the block, if that is open too.
-        bonus = end < len(canvas) and not bool(canvas.decided[end])
+        bonus = len(proposal.allowed) > open_rows.shape[0]
         judged = torch.cat([open_rows, torch.tensor([end])]) if bonus else open_rows
-        want = tuple(After(int(r) - 1 - start) for r in judged)
-        reply = yield rows.causal(canvas, start, end, want, guess=guess[start:end])
+        reply = yield rows.causal(canvas, start, end, tuple(After(int(r) - 1 - start) for r in judged), guess=guess[start:end])
         assert reply is not None
-        limit = end + 1 if bonus else end
-        masks = allowed(canvas, f, limit, guess)
-        scores = restrict(reply.logits, None if masks is None else masks[judged - f])
-        target = pick(scores, judged)
+        target = pick(restrict(reply.logits, proposal.allowed if canvas.constraint is not None else None), judged)
 
         n = accepted(guess[open_rows], target[: open_rows.shape[0]])
         stopped = False
@@ -91,23 +87,43 @@ def _round_end(canvas: Canvas, start: int, frontier: int, size: int) -> int:
     return answer_end(canvas, frontier, size) if canvas.block_ends else min(max(start + size, frontier + 1), len(canvas))
 
 
-def propose(canvas: Canvas, open_rows: Tensor, end: int, logits: Tensor, pick: Pick) -> Tensor:
-    """Canvas tokens int64 [>= end] with the open rows filled by the draft, consistent under the constraint.
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """guess: canvas tokens int64 [>= end] with the open rows filled; end: where the round or the guessed answer ends.
 
-    A draft that could not stand is a lost round, so rows whose guess contradicts the guesses before it are picked anew. Each
-    pass settles at least the first such row of a field, and fields are a few rows wide.
+    allowed: for every open row before `end`, and for row `end` if that is open too, the ids it may take behind the guesses.
+    """
+
+    guess: Tensor
+    end: int
+    allowed: list[Tensor]
+
+
+def propose(canvas: Canvas, open_rows: Tensor, end: int, logits: Tensor, pick: Pick) -> Proposal:
+    """Fill the open rows with the draft, consistent under the constraint, from left to right.
+
+    A draft that could not stand is a lost round, so a row whose guess contradicts the guesses before it is picked anew.
     """
     guess = canvas.tokens.clone()
     guess[open_rows] = pick(logits, open_rows)
+    bonus = end < len(canvas) and not bool(canvas.decided[end])
     if canvas.constraint is None:
-        return guess
-    first = int(open_rows[0])
-    while True:
-        masks = allowed(canvas, first, end, guess)
-        assert masks is not None
-        masks = masks[open_rows - first]
-        fits = masks.gather(1, guess[open_rows, None]).flatten()
-        if bool(fits.all()):
-            return guess
-        again = (~fits).nonzero().flatten()
-        guess[open_rows[again]] = pick(restrict(logits[again], masks[again]), open_rows[again])
+        nothing = torch.zeros(0, dtype=torch.long)
+        return Proposal(guess, end, [nothing] * (open_rows.shape[0] + bonus))
+    first, p = int(open_rows[0]), canvas.prompt_len
+    cursor = canvas.constraint.cursor(first - p, canvas.tokens[p:])
+    number = {r: n for n, r in enumerate(open_rows.tolist())}
+    allowed: list[Tensor] = []
+    for row in range(first, end):
+        if cursor.over:
+            return Proposal(guess, row, allowed)
+        if row in number:
+            ids = cursor.ids()
+            allowed.append(ids)
+            if not cursor.allows(int(guess[row])):
+                n = number[row]
+                guess[row] = pick(restrict(logits[n : n + 1], [ids]), open_rows[n : n + 1])[0]
+        cursor.step(int(guess[row]))
+    if bonus and not cursor.over:
+        allowed.append(cursor.ids())
+    return Proposal(guess, end, allowed)

@@ -6,9 +6,9 @@ The driving answer is one template (`robotics.driving.answer`); a general JSON-s
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge.core.config import Frozen
 
@@ -28,10 +28,37 @@ class Choice(Frozen):
 
 
 class FreeText(Frozen):
-    """The inside of a JSON string of at most `budget` tokens, filled up with padding tokens."""
+    """The inside of a JSON string of at most `budget` tokens and `max_chars` code points."""
 
     kind: Literal["free"] = "free"
     budget: int = Field(gt=0)
+    max_chars: int | None = Field(default=None, gt=0)
+
+
+class Chars(Frozen):
+    """Fixed-width text: one character of each class in turn, each a token of its own."""
+
+    kind: Literal["chars"] = "chars"
+    classes: tuple[str, ...] = Field(min_length=1)
+
+
+class JsonNumber(Frozen):
+    """A JSON number from `lowest` to `highest`, both counted in units of the last decimal.
+
+    No leading zeros and no negative zero. fixed_width: filled up with leading spaces to the width of the longest.
+    """
+
+    kind: Literal["json-number"] = "json-number"
+    lowest: int
+    highest: int
+    decimals: int = Field(default=0, ge=0)
+    fixed_width: bool = False
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest ({self.lowest}) must not exceed highest ({self.highest})")
+        return self
 
 
 class Number(Frozen):
@@ -50,7 +77,8 @@ class Number(Frozen):
         return text
 
 
-Part = Annotated[Text | Choice | FreeText | Number, Field(discriminator="kind")]
+Hole = Choice | FreeText | Chars | JsonNumber | Number
+Part = Annotated[Text | Hole, Field(discriminator="kind")]
 
 
 class TemplateSection(Frozen):
@@ -63,6 +91,6 @@ class Template(Frozen):
 
     sections: tuple[TemplateSection, ...] = Field(min_length=1)
 
-    def holes(self) -> list[tuple[str, Choice | FreeText | Number]]:
+    def holes(self) -> list[tuple[str, Hole]]:
         """(section, hole) in answer order."""
         return [(s.name, p) for s in self.sections for p in s.parts if not isinstance(p, Text)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decoding import rows
-from decoding.canvas import prefill
+from decoding.canvas import prefill, settle
 from decoding.rules import Pick, commit, greedy, restrict
 from edge.core.blockspec import BlockSpec
 from edge.core.types import GUESS, TRUNK, After, At, Canvas, Strategy
@@ -22,18 +22,26 @@ def threshold(
 ) -> Strategy:
     """Commit rows at or above probability `threshold` (of the plain softmax, whatever the temperature)."""
     size = block_size or spec.block_size
+    _settle(canvas)
+    if canvas.finish:
+        return
     if canvas.kept < canvas.prompt_len:
         logits = yield from prefill(canvas, spec)
         if logits is not None and spec.draft_shift == 1:
             _seed(canvas, canvas.kept, logits, pick)
     # With commit "none" the last denoising pass itself is kept, so its rows are said rather than guessed.
     branch = TRUNK if spec.commit == "none" else GUESS
-    while canvas.kept < len(canvas) and canvas.finish is None:
+    while canvas.kept < len(canvas):
+        _settle(canvas)
+        if canvas.finish:
+            return
         start, end = canvas.kept, block_end(canvas, spec, size)
         while (open_rows := (~canvas.decided[start:end]).nonzero().flatten() + start).numel():
             reply = yield rows.block(canvas, start, end, tuple(At(int(r) - start) for r in open_rows), branch)
             assert reply is not None
             _denoise(canvas, open_rows, reply.logits, threshold, pick)
+            _settle(canvas)
+            end = min(end, len(canvas))
         if _finished(canvas, spec, end):
             return
         if spec.commit == "none":
@@ -53,6 +61,12 @@ def threshold(
             _seed(canvas, end, reply.logits[0], pick)
 
 
+def _settle(canvas: Canvas) -> None:
+    """Decide what the constraint leaves no choice about. Free text ends with its block instead: rows behind a stop token count."""
+    if canvas.constraint is not None:
+        settle(canvas)
+
+
 def block_end(canvas: Canvas, spec: BlockSpec, size: int) -> int:
     """Exclusive end of the block that starts at the first row not kept."""
     if canvas.block_ends:
@@ -64,41 +78,37 @@ def block_end(canvas: Canvas, spec: BlockSpec, size: int) -> int:
 
 def _seed(canvas: Canvas, row: int, logits: Tensor, pick: Pick) -> None:
     """Decide the first row of a block from the pass that ended the block before it (label shift 1)."""
-    mask = _allowed(canvas, row)
-    scores = logits if mask is None else logits.masked_fill(~mask, float("-inf"))
-    canvas.tokens[row] = pick(scores[None], torch.tensor([row]))[0]
+    ids = None if canvas.constraint is None else [_given(canvas, row)]
+    canvas.tokens[row] = pick(restrict(logits[None], ids), torch.tensor([row]))[0]
     canvas.decided[row] = True
 
 
 def _denoise(canvas: Canvas, open_rows: Tensor, logits: Tensor, tau: float, pick: Pick) -> None:
     """Decide the confident rows, the most confident first; a row that then contradicts a better one waits for the next pass."""
-    masks = None if canvas.constraint is None else torch.stack([_constraint_row(canvas, int(r)) for r in open_rows])
-    scores = restrict(logits, masks)
-    ids = pick(scores, open_rows)
-    confidence = scores.float().softmax(dim=-1).gather(1, ids[:, None]).flatten()
+    if canvas.constraint is not None:
+        may = [_given(canvas, int(r)) for r in open_rows]
+        ready = torch.tensor([bool(m.numel()) for m in may])  # the others wait for rows before them
+        open_rows, logits = open_rows[ready], restrict(logits, may)[ready]
+    ids = pick(logits, open_rows)
+    confidence = logits.float().softmax(dim=-1).gather(1, ids[:, None]).flatten()
     for n in commit(confidence, tau).tolist():
         row, token = int(open_rows[n]), int(ids[n])
-        mask = _allowed(canvas, row)
-        if mask is None or bool(mask[token]):
+        if canvas.constraint is None or bool((_given(canvas, row) == token).any()):
             canvas.tokens[row] = token
             canvas.decided[row] = True
 
 
-def _constraint_row(canvas: Canvas, row: int) -> Tensor:
-    mask = _allowed(canvas, row)
-    assert mask is not None
-    return mask
-
-
-def _allowed(canvas: Canvas, row: int) -> Tensor | None:
-    if canvas.constraint is None:
-        return None
+def _given(canvas: Canvas, row: int) -> Tensor:
+    """Ids that row `row` may take beside everything decided."""
+    assert canvas.constraint is not None
     p = canvas.prompt_len
     return canvas.constraint.allowed_given(row - p, canvas.tokens[p:], canvas.decided[p:])
 
 
 def _finished(canvas: Canvas, spec: BlockSpec, end: int) -> bool:
     """Whether the block up to `end` ends the answer; free text is cut after its first stop token."""
+    if canvas.finish is not None:
+        return True
     if canvas.constraint is None:
         p = canvas.prompt_len
         for r in range(p, end):

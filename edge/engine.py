@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
-from decoding.canvas import scaffolded
+from decoding.canvas import constrained
+from decoding.flow import Flow
 from decoding.guarantees import is_lossless
 from decoding.loop import run
 from decoding.rules import sampler
-from decoding.scaffold import Scaffold, build
+from decoding.scaffold import Scaffold
+from decoding.schema import build, template
 from decoding.template import Template
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
@@ -28,6 +31,7 @@ from edge.models.session import Session
 from edge.models.text import ChatTokenizer, Message
 
 STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
+Constrained = Scaffold | Flow | None
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -36,7 +40,7 @@ class Engine:
 
     def __init__(self, backbone: Backbone, path: Path) -> None:
         self.backbone, self.path = backbone, path
-        self._compiled: dict[str, Scaffold] = {}
+        self._compiled: dict[str, Scaffold | Flow] = {}
 
     @classmethod
     def load(cls, path: str | Path, *, device: Any = None, dtype: Any = None, adapter: str = "lean") -> Engine:
@@ -58,24 +62,25 @@ class Engine:
             raise CheckpointError(f"{self.path}: holds no tokenizer.json; pass the prompt as token ids or copy the tokenizer there")
         return ChatTokenizer.load(self.path, self.backbone.image_token_id)
 
-    def scaffold(self, schema: Any) -> Scaffold:
-        """The compiled form of a Template (cached) or a Scaffold as it is."""
-        if isinstance(schema, Scaffold):
+    def constraint(self, schema: Any) -> Scaffold | Flow:
+        """What `schema` lets an answer be, compiled for this checkpoint (and kept): a JSON schema, a pydantic model class or a
+        template; a Scaffold or Flow as it is. Raises SchemaError for a schema that cannot be honoured.
+        """
+        if isinstance(schema, Scaffold | Flow):
             return schema
-        if not isinstance(schema, Template):
+        if isinstance(schema, Template):
+            made = schema
+        elif isinstance(schema, dict) or (isinstance(schema, type) and issubclass(schema, BaseModel)):
+            made = template(schema)
+        else:
             raise UnsupportedError(
-                f"schema must be a decoding.template.Template or a compiled Scaffold: got {type(schema).__name__}; "
-                "the general JSON schema compiler is not there yet"
+                f"schema must be a JSON schema, a pydantic model class, a Template or a compiled one: got {type(schema).__name__}"
             )
-        key = schema.model_dump_json()
+        key = made.model_dump_json()
         if key not in self._compiled:
-            spec = self.spec
+            stop = self.spec.stop_ids[0] if self.spec.stop_ids else None
             self._compiled[key] = build(
-                schema,
-                self.tokenizer,
-                vocab_size=self.backbone.vocab_size,
-                pad_token_id=spec.pad_token_id,
-                stop_id=spec.stop_ids[0] if spec.stop_ids else None,
+                made, self.tokenizer, vocab_size=self.backbone.vocab_size, pad_token_id=self.spec.pad_token_id, stop_id=stop
             )
         return self._compiled[key]
 
@@ -107,18 +112,21 @@ class Engine:
         clock = _Clock()
         ids, features = self._prompt(prompt, images)
         clock.lap("vision")
-        scaffold = None if schema is None else self.scaffold(schema)
+        constraint = None if schema is None else self.constraint(schema)
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1: got {max_new_tokens}")
-        if scaffold is not None and len(scaffold) > max_new_tokens:
-            raise InputError(f"the schema's answer has {len(scaffold)} tokens: max_new_tokens is {max_new_tokens}; raise it")
-        canvas = self._canvas(ids, scaffold, max_new_tokens, options.get("block_size"))
+        if constraint is not None and len(constraint) > max_new_tokens:
+            longest = f"the schema's answer may have {len(constraint)} tokens"
+            raise InputError(
+                f"{longest}: max_new_tokens is {max_new_tokens}; raise it, or lower the budgets of the schema's strings"
+            )
+        canvas = self._canvas(ids, constraint, max_new_tokens, options.get("block_size"))
         session = Session(self.backbone, ids, features, capacity=len(canvas))
         for n, _ in enumerate(run(decode(canvas, self.spec), session)):
             if n == 0:
                 clock.lap("prefill")
         clock.lap("decode")
-        return self._result(canvas, scaffold, session, is_lossless(STRATEGIES.get(strategy)), clock)
+        return self._result(canvas, constraint, session, is_lossless(STRATEGIES.get(strategy)), clock)
 
     def _strategy(self, name: str, temperature: float, top_p: float, seed: int, options: dict[str, Any]) -> Callable[..., Strategy]:
         function = STRATEGIES.get(name)
@@ -149,15 +157,15 @@ class Engine:
             raise InputError(f"token id {bad} is outside the vocabulary of {self.backbone.vocab_size} ids")
         return torch.tensor(ids), features
 
-    def _canvas(self, ids: torch.Tensor, scaffold: Scaffold | None, max_new_tokens: int, block_size: int | None) -> Canvas:
-        if scaffold is None:
+    def _canvas(self, ids: torch.Tensor, constraint: Constrained, max_new_tokens: int, block_size: int | None) -> Canvas:
+        if constraint is None:
             return Canvas.open(ids, max_new_tokens)
-        return scaffolded(ids, scaffold, block_size or self.spec.block_size)
+        return constrained(ids, constraint, block_size or self.spec.block_size)
 
-    def _result(self, canvas: Canvas, scaffold: Scaffold | None, session: Session, exact: bool, clock: _Clock) -> Generation:
+    def _result(self, canvas: Canvas, constraint: Constrained, session: Session, exact: bool, clock: _Clock) -> Generation:
         answer = canvas.answer()
         tokens = answer.tolist()
-        open_, pad = scaffold.open_rows(answer) if scaffold is not None else (len(tokens), 0)
+        open_, pad = constraint.open_rows(answer) if constraint is not None else (len(tokens), 0)
         has_text = any((self.path / f).exists() for f in TOKENIZER_FILES)
         assert canvas.finish is not None
         return Generation(

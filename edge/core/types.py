@@ -101,23 +101,39 @@ class Tokenizer(Protocol):
     def decode(self, ids: list[int]) -> str: ...
 
 
+class Cursor(Protocol):
+    """A place in an answer that is read from left to right. over: the answer is complete before it."""
+
+    @property
+    def over(self) -> bool: ...
+
+    def allows(self, token: int) -> bool: ...
+
+    def ids(self) -> Tensor:
+        """Ids int64 that may stand here; at least one unless the answer is over."""
+        ...
+
+    def step(self, token: int) -> None:
+        """Go on behind `token`. After one that is not allowed everything is allowed: there is no way back to an answer."""
+        ...
+
+
 class Constraint(Protocol):
-    """What the tokens of an answer may be. `decoding.scaffold.Scaffold` is the one implementation that ships."""
+    """What the tokens of an answer may be. `decoding.scaffold.Scaffold` and `decoding.flow.Flow` are those that ship."""
 
-    def allowed(self, start: int, tokens: Tensor) -> Tensor:
-        """Ids allowed at answer rows `start .. start+R-1`, bool [R, V]; row i is judged by the tokens before it alone.
-
-        tokens: int64 [start+R], the answer so far with guesses from `start` on. Every row allows at least one id, also when
-        the guesses before it could not stand.
-        """
+    def cursor(self, start: int, tokens: Tensor) -> Cursor:
+        """The place behind the first `start` answer tokens (int64 [>= start])."""
         ...
 
     def allowed_given(self, row: int, tokens: Tensor, decided: Tensor) -> Tensor:
-        """Ids allowed at answer row `row` beside every decided row of the answer, on both sides: bool [V]."""
+        """Ids allowed at answer row `row` beside every decided row of the answer, on both sides: int64 [n].
+
+        None (n = 0) where the row has to wait for rows before it.
+        """
         ...
 
-    def forced(self, row: int, tokens: Tensor) -> int | None:
-        """The one id allowed at open answer row `row` after `tokens` (int64 [>= row]), or None when there is a choice."""
+    def ahead(self, row: int, tokens: Tensor) -> list[tuple[int, int]]:
+        """(row, token) of literal rows behind open row `row` whose place is certain already, given the tokens before it."""
         ...
 
 
@@ -135,7 +151,7 @@ class Canvas:
     """Prompt and answer of one lineage, and how far they have come.
 
     tokens: int64 [L], prompt then answer up to its limit; meaningless where `decided` is false.
-    decided: bool [L]. The prompt and the scaffold's frozen rows start decided.
+    decided: bool [L]. The prompt and the scaffold's frozen rows start decided; literal rows whose place is certain join them.
     frozen: bool [L], decided by the prompt or the scaffold rather than by the model.
     prompt_len: rows of the prompt, at least 1.
     kept: leading rows whose keys and values are permanent on the host. Decided rows from `kept` on are *pending*.

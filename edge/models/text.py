@@ -30,6 +30,10 @@ class ChatTokenizer:
             reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
             raise CheckpointError(f"{path}: cannot read the tokenizer ({reason}); copy it from the base model") from e
 
+    def __len__(self) -> int:
+        """Ids, special ones included."""
+        return len(self._hf)
+
     def encode(self, text: str) -> list[int]:
         return self._hf.encode(text, add_special_tokens=False)
 

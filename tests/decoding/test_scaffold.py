@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoding.scaffold import build
-from decoding.template import Choice, FreeText, Number, Template, TemplateSection, Text
+from decoding.template import Choice, FreeText, JsonNumber, Number, Template, TemplateSection, Text
 from edge.core.errors import UnsupportedError
 from tests.decoding.test_exactness import PAD, STOP, VOCAB, Letters, compiled, templates
 
@@ -22,15 +22,17 @@ def test_walking_the_allowed_ids_always_gives_a_valid_answer(template, data) -> 
     """Left to right, any path of allowed ids ends in an answer whose values fill the same rows again."""
     scaffold = compiled(template)
     tokens = scaffold.tokens.clone()
+    cursor = scaffold.cursor(0, tokens)
     for row in range(len(scaffold)):
-        mask = scaffold.allowed(row, tokens[: row + 1])[0]
-        ids = mask.nonzero().flatten().tolist()
-        assert ids
+        ids = cursor.ids().tolist()
+        assert ids == scaffold.cursor(row, tokens).ids().tolist(), "a cursor that walked is one that was opened there"
+        assert ids == [i for i in range(VOCAB) if cursor.allows(i)]
+        assert ids == scaffold.allowed_given(row, tokens, torch.arange(len(scaffold)) < row).tolist()
         if scaffold.frozen[row]:
             assert ids == [int(scaffold.tokens[row])]
         tokens[row] = data.draw(st.sampled_from(ids))
-        assert bool(scaffold.allowed_given(row, tokens, torch.arange(len(scaffold)) < row)[tokens[row]])
-        assert scaffold.forced(row, tokens) == (ids[0] if len(ids) == 1 else None)
+        cursor.step(int(tokens[row]))
+    assert cursor.over
     assert torch.equal(scaffold.fill(scaffold.values(tokens)), tokens)
     for (_, hole), value in zip(template.holes(), scaffold.values(tokens), strict=True):
         if isinstance(hole, Choice):
@@ -65,21 +67,22 @@ def test_alternatives_narrow_as_they_are_decided() -> None:
     scaffold = compiled(one(Choice(options=("ab", "ac", "d"))))
     a, b, c, d = (Letters().encode(x)[0] for x in "abcd")
     tokens = torch.tensor([a, 0, 0])
-    assert scaffold.allowed(1, tokens[:2])[0].nonzero().flatten().tolist() == [b, c]
+    assert scaffold.cursor(1, tokens).ids().tolist() == [b, c]
     tokens[0] = d
-    assert scaffold.forced(1, tokens) == PAD
+    assert scaffold.cursor(1, tokens).ids().tolist() == [PAD]
     decided = torch.tensor([False, True, True])
     tokens[1] = c
-    assert scaffold.allowed_given(0, tokens, decided).nonzero().flatten().tolist() == [a]
+    assert scaffold.allowed_given(0, tokens, decided).tolist() == [a]
 
 
 def test_free_text_is_padding_after_padding() -> None:
     scaffold = compiled(one(FreeText(budget=3)))
     a = Letters().encode("a")[0]
-    assert scaffold.forced(1, torch.tensor([PAD, 0, 0])) == PAD
-    assert scaffold.forced(1, torch.tensor([a, 0, 0])) is None
+    assert scaffold.cursor(1, torch.tensor([PAD, 0, 0])).ids().tolist() == [PAD]
+    assert len(scaffold.cursor(1, torch.tensor([a, 0, 0])).ids()) > 2
     later = scaffold.allowed_given(0, torch.tensor([0, a, 0]), torch.tensor([False, True, False]))
-    assert not bool(later[PAD])
+    assert PAD not in later
+    assert a in later
     assert scaffold.open_rows(torch.tensor([a, PAD, PAD, STOP])) == (1, 2)
 
 
@@ -89,15 +92,16 @@ def test_no_special_or_structural_id_is_writable() -> None:
 
     mask = build(one(FreeText(budget=1)), Quoting(), vocab_size=VOCAB, pad_token_id=PAD).static[0]
     assert not mask[Quoting().encode('"')[0]]
-    assert not mask[Quoting().encode("\\")[0]]
+    assert not mask[Quoting().encode("\\")[0]], "a lone backslash has no room for what must follow it"
     assert mask.nonzero().flatten().tolist() == [*range(19), PAD]
 
 
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (Choice(options=("a", "bc")), "unequal token counts"),
-        (FreeText(budget=2), "needs a padding token"),
+        (Choice(options=("a", "bc")), "'choice' .* has values of 1 to 2 tokens and the checkpoint has no padding token"),
+        (FreeText(budget=2), "'free' has values of 0 to 2 tokens"),
+        (JsonNumber(lowest=0, highest=10), "'json-number' has values of 1 to 2 tokens"),
     ],
 )
 def test_without_a_padding_token_what_needs_one_is_refused(part, message) -> None:
