@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from edge.core.types import GUESS, TRUNK, Call, Canvas, Keep, Want
+from edge.core.types import GUESS, TRUNK, At, Call, Canvas, Keep, Want
 
 
 def causal(canvas: Canvas, start: int, stop: int, want: tuple[Want, ...], guess: Tensor | None = None) -> Call:
@@ -31,6 +34,24 @@ def block(canvas: Canvas, start: int, stop: int, want: tuple[Want, ...], branch:
         position,
         want,
     )
+
+
+def fused(
+    canvas: Canvas, start: int, end: int, guess: Tensor, want: tuple[Want, ...], children: Sequence[tuple[int, int, Tensor]]
+) -> Call:
+    """Rows `start .. end-1` in causal order on the trunk with `guess` filled in, and drafts in branches of their own.
+
+    A child (cut, stop, wanted) drafts canvas rows `cut .. stop-1`, seeing each other both ways, as if exactly the rows before `cut`
+    were said: their order is that of row cut - 1, which shows them the trunk up to there. wanted: the rows int64 [n] wanted `At`.
+    """
+    calls = [causal(canvas, start, end, want, guess[start:end])]
+    at = end - start
+    for n, (cut, stop, wanted) in enumerate(children):
+        call = block(canvas, cut, stop, tuple(At(int(r) - cut + at) for r in wanted), GUESS + n)
+        calls.append(replace(call, order=torch.full_like(call.order, cut - 1)))
+        at += stop - cut
+    joined = (torch.cat([getattr(c, k) for c in calls]) for k in ("tokens", "masked", "order", "branch", "position"))
+    return Call(*joined, tuple(w for c in calls for w in c.want))
 
 
 def block_causal(canvas: Canvas, start: int, stop: int, block_size: int, want: tuple[Want, ...]) -> Call:

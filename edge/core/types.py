@@ -22,7 +22,7 @@ TRUNK = 0
 """Branch of everything that has been said. A guess lives on a child branch."""
 
 GUESS = 1
-"""Branch of a strategy's provisional rows; its parent is the trunk."""
+"""First branch of a strategy's provisional rows. It and those above it (2, 3, ...) are children of the trunk and end with the call."""
 
 FinishReason = Literal["stop", "length", "deadline"]
 
@@ -146,6 +146,14 @@ class Section:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Predictions that stand for open rows. rows: int64 [n], ascending; logits: float [n, V]."""
+
+    rows: Tensor
+    logits: Tensor
+
+
 @dataclass(slots=True)
 class Canvas:
     """Prompt and answer of one lineage, and how far they have come.
@@ -157,6 +165,7 @@ class Canvas:
     kept: leading rows whose keys and values are permanent on the host. Decided rows from `kept` on are *pending*.
     constraint: what the answer may be, or None for free text.
     block_ends: sorted exclusive ends of the scaffold's blocks in canvas rows, or () for a floating grid.
+    draft: what was predicted for rows behind the frontier and is yet to be verified, for strategies that draft ahead.
     finish: why the answer is complete, None while it is not.
     """
 
@@ -167,6 +176,7 @@ class Canvas:
     kept: int = 0
     constraint: Constraint | None = None
     block_ends: tuple[int, ...] = ()
+    draft: Draft | None = None
     finish: FinishReason | None = None
 
     @classmethod

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edge.core.errors import CheckpointError, InputError
-from edge.core.types import After, Call, Reply
+from edge.core.types import GUESS, TRUNK, After, Call, Reply
 from edge.models.backbone import Backbone, ImageFeatures, flat_axes
 from edge.models.tape import ExactnessError
 
@@ -64,6 +64,7 @@ class Session:
         if self.tape.capacity < capacity + self._scratch:
             self.tape = b.new_tape(capacity + self._scratch, check=self.tape.check)
         self.tape.clear()
+        self._branches = [TRUNK, GUESS]
         self._final: Tensor | None = None
         self.forwards = self.rows = 0
 
@@ -95,7 +96,7 @@ class Session:
             embeds = b.embed(call.tokens.masked_fill(call.masked, b.spec.mask_token_id))
             if self._image_end:
                 embeds = self._with_images(embeds, call)
-            tape.begin(call.order, call.branch, call.position)
+            tape.begin(call.order, self._on_tape(call.branch), call.position)
             logits = b.decode(embeds, call.position, self._rope, tape, want)
         self.forwards += 1
         self.rows += len(call)
@@ -109,6 +110,12 @@ class Session:
         if self._limit < b.vocab_size:
             out[:, self._limit :] = float("-inf")
         return Reply(out)
+
+    def _on_tape(self, branch: Tensor) -> Tensor:
+        """Branches of a call as branches of the tape: guesses beyond the first are opened when a call first has them."""
+        while len(self._branches) <= int(branch.max()):
+            self._branches.append(self.tape.fork(TRUNK))
+        return torch.tensor(self._branches)[branch]
 
     def keep(self, rows: Tensor) -> None:
         """Make rows of the last call permanent (int64 [K], ascending); its other rows vanish."""

@@ -53,7 +53,7 @@ class SlowHost:
         old = torch.tensor(self.kept, dtype=torch.long).reshape(-1, 3)
         order, position = torch.cat([old[:, 1], call.order]), torch.cat([old[:, 2], call.position])
         branch = torch.cat([torch.full((n,), TRUNK), call.branch])
-        mask = visible(order, branch, order, branch, forest([-1, 0]))
+        mask = visible(order, branch, order, branch, forest([-1] + [0] * int(branch.max())))
         logits = self.model(torch.cat([old[:, 0], tokens]), position, mask)[n:]
         raw = [self._raw(call, w.row) if not isinstance(w, After) else w.row for w in call.want]
         out = logits[torch.tensor(raw, dtype=torch.long)]
@@ -63,7 +63,8 @@ class SlowHost:
     def _raw(self, call: Call, row: int) -> int:
         if self.spec.draft_shift == 0:
             return row
-        before = (call.position == call.position[row] - 1).nonzero().flatten()
+        there = (call.position == call.position[row] - 1) & (call.branch == call.branch[row])
+        before = there.nonzero().flatten()
         assert before.numel() == 1, "a row wanted `At` needs its predecessor in the same call"
         return int(before[0])
 
