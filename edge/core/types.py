@@ -22,7 +22,7 @@ TRUNK = 0
 """Branch of everything that has been said. A guess lives on a child branch."""
 
 GUESS = 1
-"""First branch of a strategy's provisional rows. It and those above it (2, 3, ...) are children of the trunk and end with the call."""
+"""First branch of a strategy's provisional rows. It and those after it (2, 3, ...) are children of the trunk; a call ends them."""
 
 FinishReason = Literal["stop", "length", "deadline"]
 

@@ -129,16 +129,18 @@ def test_scaffold_equals_constrained_ar(prompt, seed, block_size, template, shif
     assert torch.equal(scaffold.fill(values), canvas.answer())
 
 
+@pytest.mark.parametrize("form", FORMS, ids=lambda f: f"{f[0].__name__} {f[1]}")
 @settings(max_examples=CASES // 5, deadline=None)
 @given(prompt=prompts, seed=st.integers(0, 10**6), block_size=st.integers(2, 12), template=templates, stop_at=st.integers(1, 30))
-def test_a_fresh_strategy_continues_from_a_round_boundary(prompt, seed, block_size, template, stop_at) -> None:
+def test_a_fresh_strategy_continues_from_a_round_boundary(form, prompt, seed, block_size, template, stop_at) -> None:
+    strategy, options, _ = form
     model, the_spec = TinyTransformer(seed, VOCAB), spec()
     scaffold = compiled(template)
     whole = scaffolded(torch.tensor(prompt), scaffold, block_size)
-    expected = decode(self_speculative, whole, SlowHost(model, the_spec), block_size=block_size)
+    expected = decode(strategy, whole, SlowHost(model, the_spec), block_size=block_size, **options)
     canvas, host = scaffolded(torch.tensor(prompt), scaffold, block_size), SlowHost(model, the_spec)
     while canvas.finish is None:
-        for n, _ in enumerate(run(self_speculative(canvas, the_spec, block_size=block_size), host), start=1):
+        for n, _ in enumerate(run(strategy(canvas, the_spec, block_size=block_size, **options), host), start=1):
             if n >= stop_at:  # possibly in the middle of a round: the canvas then stands at the last boundary
                 break
         stop_at += 1

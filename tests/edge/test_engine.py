@@ -65,18 +65,19 @@ def engines(tmp_path_factory) -> list[Engine]:
     temperature=st.sampled_from([0.0, 0.0, 0.7]),
     seed=st.integers(0, 99),
 )
-def test_self_spec_equals_ar_in_float64(engines, which, prompt, block_size, n, template, temperature, seed) -> None:
+def test_lossless_strategies_equal_ar_in_float64(engines, which, prompt, block_size, n, template, temperature, seed) -> None:
     engine = engines[which]
     schema = None if template is None else compiled(template)
     common = {"schema": schema, "max_new_tokens": n if schema is None else 256, "temperature": temperature, "seed": seed}
     slow = engine.generate(prompt, strategy="ar", **common)
-    fast = engine.generate(prompt, strategy="self-spec", block_size=block_size, **common)
-    assert fast.tokens == slow.tokens
-    assert fast.finish_reason == slow.finish_reason
-    assert fast.lossless
     assert slow.lossless
-    assert MASK not in fast.tokens
-    assert (fast.open_tokens, fast.pad_tokens) == (slow.open_tokens, slow.pad_tokens)
+    for strategy, options in (("self-spec", {}), ("fused", {"lagged": False}), ("fused", {}), ("fused", {"branches": 2})):
+        fast = engine.generate(prompt, strategy=strategy, block_size=block_size, **options, **common)
+        assert fast.tokens == slow.tokens
+        assert fast.finish_reason == slow.finish_reason
+        assert fast.lossless
+        assert MASK not in fast.tokens
+        assert (fast.open_tokens, fast.pad_tokens) == (slow.open_tokens, slow.pad_tokens)
 
 
 def test_counts(engines) -> None:
