@@ -206,22 +206,7 @@ class _Filler:
         for n, value in enumerate(values):
             ids = self._known.get((n, value))
             if ids is None:
-                ids = self._known[n, value] = self._hole(n, value)
+                ids = self._known[n, value] = np.asarray(self.scaffold.hole_ids(n, value), dtype=np.int32)
             start, end = self.scaffold.holes[n]
             out[start:end] = ids
         return out
-
-    def _hole(self, n: int, value: str) -> NDArray[np.int32]:
-        start, end = self.scaffold.holes[n]
-        ids = self.tokenizer.encode(value)
-        spare = end - start - len(ids)
-        if spare < 0:
-            raise ValueError(f"hole {n} holds {end - start} tokens: {value!r} has {len(ids)}")
-        if spare and self.scaffold.pad_token_id is None:
-            raise ValueError(f"hole {n}: {value!r} is {len(ids)} tokens of {end - start} and there is no padding token")
-        ids += [self.scaffold.pad_token_id or 0] * spare
-        rows = self.scaffold.tokens[:end].clone()
-        rows[start:end] = torch.tensor(ids)
-        if not bool(self.scaffold.allowed(start, rows).gather(1, rows[start:end, None]).all()):
-            raise ValueError(f"hole {n} cannot hold {value!r}")
-        return np.asarray(ids, dtype=np.int32)

@@ -50,8 +50,14 @@ def fused(
         call = block(canvas, cut, stop, tuple(At(int(r) - cut + at) for r in wanted), GUESS + n)
         calls.append(replace(call, order=torch.full_like(call.order, cut - 1)))
         at += stop - cut
-    joined = (torch.cat([getattr(c, k) for c in calls]) for k in ("tokens", "masked", "order", "branch", "position"))
-    return Call(*joined, tuple(w for c in calls for w in c.want))
+    return Call(
+        torch.cat([c.tokens for c in calls]),
+        torch.cat([c.masked for c in calls]),
+        torch.cat([c.order for c in calls]),
+        torch.cat([c.branch for c in calls]),
+        torch.cat([c.position for c in calls]),
+        tuple(w for c in calls for w in c.want),
+    )
 
 
 def block_causal(canvas: Canvas, start: int, stop: int, block_size: int, want: tuple[Want, ...]) -> Call:

@@ -95,21 +95,27 @@ class Scaffold:
         """
         if len(values) != len(self.holes):
             raise ValueError(f"the template has {len(self.holes)} holes: got {len(values)} values")
-        assert self._encode is not None
         out = self.tokens.clone()
-        for n, ((start, end), value) in enumerate(zip(self.holes, values, strict=True)):
-            ids = self._encode.encode(value)
-            if len(ids) > end - start:
-                raise ValueError(f"hole {n} holds {end - start} tokens: {value!r} has {len(ids)}")
-            if len(ids) < end - start:
-                if self.pad_token_id is None:
-                    raise ValueError(f"hole {n}: {value!r} is {len(ids)} tokens of {end - start} and there is no padding token")
-                ids = ids + [self.pad_token_id] * (end - start - len(ids))
-            out[start:end] = torch.tensor(ids)
-            cursor = self.cursor(start, out)
-            if not all(cursor.passes(t) for t in ids):
-                raise ValueError(f"hole {n} cannot hold {value!r}")
+        for n, value in enumerate(values):
+            start, end = self.holes[n]
+            out[start:end] = torch.tensor(self.hole_ids(n, value), dtype=torch.long)
         return out
+
+    def hole_ids(self, n: int, value: str) -> list[int]:
+        """Ids of hole n's rows when it holds `value`, padding included. Raises ValueError for a value it cannot take."""
+        assert self._encode is not None
+        start, end = self.holes[n]
+        ids = self._encode.encode(value)
+        if len(ids) > end - start:
+            raise ValueError(f"hole {n} holds {end - start} tokens: {value!r} has {len(ids)}")
+        if len(ids) < end - start:
+            if self.pad_token_id is None:
+                raise ValueError(f"hole {n}: {value!r} is {len(ids)} tokens of {end - start} and there is no padding token")
+            ids = ids + [self.pad_token_id] * (end - start - len(ids))
+        cursor = self.cursor(start, self.tokens)
+        if not all(cursor.passes(t) for t in ids):
+            raise ValueError(f"hole {n} cannot hold {value!r}")
+        return ids
 
     def values(self, tokens: Tensor) -> list[str]:
         """The text of every hole in answer rows int64 [N], padding stripped; the inverse of `fill`."""

@@ -62,7 +62,8 @@ class Alphabet:
             tables[PLAIN][pad_token_id] = PADDED, 0
         tables.append({} if pad_token_id is None else {pad_token_id: (PADDED, 0)})
         columns = [torch.tensor([(i, to, n) for i, (to, n) in t.items()], dtype=torch.long).reshape(-1, 3) for t in tables]
-        return cls(*(tuple(c[:, k].contiguous() for c in columns) for k in range(3)), tuple(tables))
+        ids, to, chars = (tuple(c[:, k].contiguous() for c in columns) for k in range(3))
+        return cls(ids, to, chars, tuple(tables))
 
     @property
     def longest(self) -> int:

@@ -18,7 +18,7 @@ from rich.table import Table
 from edge.bench import record
 from edge.core.errors import InputError
 from edge.generation import Generation
-from robotics.driving.evaluate import Configuration, Outcome, column, constant_velocity_errors, run, sample
+from robotics.driving.evaluate import Configuration, Outcome, column, constant_velocity_errors, reference_errors, run, sample
 from robotics.driving.metrics import bootstrap_over_scenes
 from robotics.driving.planner import Plan, Planner
 from robotics.driving.recorded import load_recorded
@@ -88,10 +88,14 @@ def bench(
     for outcome in _progress(run(samples, chosen), len(found), show):
         for name, o in outcome.items():
             outcomes[name].append(o)
-    constant = np.stack([constant_velocity_errors(w) for w in found])
     scenes = [w.scene.name for w in found]
+    coding = child.config.coding
+    baselines = {
+        f"zeros ({coding.kind})": np.stack([reference_errors(w, coding) for w in found]),
+        "constant velocity": np.stack([constant_velocity_errors(w) for w in found]),
+    }
     rows = [_row(c, outcomes[c.name], outcomes[AR], scenes) for c in chosen]
-    rows.append({"name": "constant velocity", "windows": len(found), **_errors(constant, scenes)})
+    rows += [{"name": name, "windows": len(found), **_errors(errors, scenes)} for name, errors in baselines.items()]
     return record.report("plan", rows, split=split, dtype=dtype, model=str(model), sites=_sites(scenes))
 
 

@@ -121,6 +121,10 @@ class Cursor(Protocol):
 class Constraint(Protocol):
     """What the tokens of an answer may be. `decoding.scaffold.Scaffold` and `decoding.flow.Flow` are those that ship."""
 
+    def __len__(self) -> int:
+        """Rows of the longest answer."""
+        ...
+
     def cursor(self, start: int, tokens: Tensor) -> Cursor:
         """The place behind the first `start` answer tokens (int64 [>= start])."""
         ...

@@ -80,14 +80,16 @@ def fit(
     scale = x.std(axis=0)
     scale[scale < 1e-9] = 1.0
     z, target = x / scale, y.reshape(len(y), -1)
-    w = given
-    for last in range(rounds, -1, -1):
+
+    def solve(w: F64) -> F64:
         w = w / w.sum()
         gram = (z * w[:, None]).T @ z + ridge * np.eye(z.shape[1])
-        solution = np.linalg.solve(gram, (z * w[:, None]).T @ target)
-        if last:
-            away = np.linalg.norm((target - z @ solution).reshape(y.shape), axis=-1).mean(axis=1)
-            w = given / np.maximum(away, NEAR_M)
+        return np.linalg.solve(gram, (z * w[:, None]).T @ target)
+
+    solution = solve(given)
+    for _ in range(rounds):
+        away = np.linalg.norm((target - z @ solution).reshape(y.shape), axis=-1).mean(axis=1)
+        solution = solve(given / np.maximum(away, NEAR_M))
     return FittedPath(weights=tuple(tuple(float(f"{v:.6g}") for v in row) for row in solution / scale[:, None]))
 
 

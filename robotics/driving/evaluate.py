@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge.core.errors import InputError
 from robotics.driving.baselines import GRID_S, constant_velocity
+from robotics.driving.coding import TrajectoryCoding
 from robotics.driving.labels import navigation_command
 from robotics.driving.metrics import dense, grid_errors
 from robotics.driving.planner import Plan, Planner
@@ -68,6 +69,12 @@ def plan_errors(window: Window, history: EgoHistory, waypoints: NDArray[np.float
 def constant_velocity_errors(window: Window) -> NDArray[np.float64]:
     """Displacement [K] m of going on at constant velocity, on the same grid."""
     return grid_errors(constant_velocity(history_of(window).velocity_mps(), GRID_S), window.future)
+
+
+def reference_errors(window: Window, coding: TrajectoryCoding) -> NDArray[np.float64]:
+    """Displacement [K] m of the path that a trajectory of zeros stands for: what a planner has to improve on by itself."""
+    history = history_of(window)
+    return plan_errors(window, history, coding.reference(history, navigation_command(window)))
 
 
 def run(samples: Iterable[Sample], configurations: Sequence[Configuration]) -> Iterator[dict[str, Outcome]]:
