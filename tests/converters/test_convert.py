@@ -158,7 +158,7 @@ def test_distillation_is_against_the_own_causal_distribution(scaffold: Scaffold)
             for o, row in enumerate(drafted.tolist()):
                 if masked[c, b, row]:
                     expected -= float((clean[b, row].softmax(-1) * drafts[c, b, o].log_softmax(-1)).sum().detach())
-    assert math.isclose(float(total), expected / (2 * answers.numel()), rel_tol=1e-9)
+    assert math.isclose(total.item(), expected / (2 * answers.numel()), rel_tol=1e-9)
     total.backward()
     assert clean.grad is None or not clean.grad.any(), "the teacher is not pulled towards its drafts"
     assert drafts.grad is not None

@@ -38,11 +38,12 @@ def images(n: int = 3, seed: int = 0) -> list[np.ndarray]:
 
 
 def test_every_val_window_in_float32(planner, recorded_data) -> None:
-    """With the scaffold, self-spec equals scaffold-constrained ar token for token, and every plan is valid."""
+    """With the scaffold, self-spec and fused equal scaffold-constrained ar token for token, and every plan is valid."""
     for w in split_windows(recorded_data, "val", 12 if SMALL else None):
         s = sample(w, planner.config.image_size)
-        plans = {k: planner.plan(list(s.images), s.history, s.command, strategy=k) for k in ("ar", "self-spec")}
-        assert plans["self-spec"].generation.tokens == plans["ar"].generation.tokens, w.name
+        plans = {k: planner.plan(list(s.images), s.history, s.command, strategy=k) for k in ("ar", "self-spec", "fused")}
+        for k in ("self-spec", "fused"):
+            assert plans[k].generation.tokens == plans["ar"].generation.tokens, (w.name, k)
         jsonschema.validate(json.loads(plans["ar"].generation.text), Answer.model_json_schema())
         assert plans["self-spec"].generation.forwards < plans["ar"].generation.forwards
 
