@@ -108,10 +108,11 @@ def prefill(canvas: Canvas, spec: BlockSpec) -> Generator[Call | Keep, Reply | N
     """Make the prompt permanent, as the checkpoint wants it encoded.
 
     Returns the prediction of the row after the last kept one (float [V]), or None when that row is decided or the checkpoint
-    gives no such prediction. With a causal prompt, decided rows right behind it (a scaffold's opening) go along.
+    gives no such prediction. With a causal prompt, decided rows right behind it (a scaffold's opening) go along; the last row of a
+    canvas stays pending.
     """
     if spec.prompt == "causal":
-        stop = canvas.frontier if spec.commit == "causal" else canvas.prompt_len
+        stop = min(canvas.frontier, len(canvas) - 1) if spec.commit == "causal" else canvas.prompt_len
     elif spec.prompt == "block" and spec.grid_origin == "absolute":
         stop = canvas.prompt_len // spec.block_size * spec.block_size  # the rest shares a block with the answer
     else:

@@ -64,8 +64,8 @@ def fused(
         done = accept(canvas, proposal, proposal.target(reply.logits[:judged], pick), spec)
         if canvas.finish:
             return
-        yield rows.keep_first(done - start)
-        canvas.kept = done
+        canvas.kept = min(done, len(canvas) - 1)  # the last row stays pending: who goes on from here predicts from it
+        yield rows.keep_first(canvas.kept - start)
         canvas.draft = _chosen(children, reply.logits[judged:], done)
 
 

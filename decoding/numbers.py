@@ -19,8 +19,7 @@ def number_machine(part: JsonNumber, ids: dict[str, int]) -> Machine:
 
     Raises ValueError for a part that holds no number, which its own check excludes.
     """
-    d = part.decimals
-    width = max(len(text(n, d)) for n in (part.lowest, part.highest))
+    d, width = part.decimals, part.width
 
     def step(state: object) -> Iterable[tuple[int, object]]:
         for char, following in _step(state, part, d, width):
@@ -32,12 +31,6 @@ def number_machine(part: JsonNumber, ids: dict[str, int]) -> Machine:
 def characters(part: JsonNumber) -> str:
     """What a number of this form is written with."""
     return "0123456789" + ("." if part.decimals else "") + ("-" if part.lowest < 0 else "") + (" " if part.fixed_width else "")
-
-
-def text(n: int, decimals: int) -> str:
-    """`n` units of the last decimal as a JSON number."""
-    sign, digits = ("-" if n < 0 else ""), str(abs(n)).rjust(decimals + 1, "0")
-    return sign + (f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits)
 
 
 def _step(state: object, part: JsonNumber, decimals: int, width: int) -> list[tuple[str, object]]:

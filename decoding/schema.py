@@ -22,9 +22,9 @@ from pydantic import BaseModel, Field
 
 from decoding import flow, scaffold
 from decoding.flow import Flow
-from decoding.pattern import PatternError, positions
+from decoding.pattern import CLASSES, PatternError, Position, positions
 from decoding.scaffold import Scaffold
-from decoding.template import Chars, Choice, FreeText, JsonNumber, Part, Template, TemplateSection, Text
+from decoding.template import Chars, Choice, FreeText, JsonNumber, Number, Part, Template, TemplateSection, Text, decimal
 from edge.core.config import Frozen
 from edge.core.errors import InputError
 from edge.core.types import Tokenizer
@@ -45,6 +45,7 @@ KEYWORDS = {
     "null": set(),
 }
 HANDLED = frozenset().union(*KEYWORDS.values())
+DIGITS = frozenset(CLASSES["d"])
 DEEPEST = 64
 """Levels of nesting. A deeper answer is a mistake sooner than a wish."""
 WHOLE = "value"
@@ -327,7 +328,13 @@ class _Reader:
                 "maxLength", f"{at}/maxLength", f"strings of the pattern have {len(found)} characters, more than {longest}"
             )
         parts: list[Part] = []
-        for choices in found:
+        n = 0
+        while n < len(found):
+            if (number := _number_at(found, n)) is not None:
+                parts.append(number)
+                n += 1 + number.integer_digits + (1 + number.decimals if number.decimals else 0)
+                continue
+            choices, n = found[n], n + 1
             if len(choices) == 1:
                 parts.append(Text(text=_text(next(iter(choices)), here)[1:-1]))
                 continue
@@ -359,9 +366,7 @@ class _Reader:
             why = f"no number with {decimals} decimals and at most {EXACT_DIGITS} digits lies within the bounds"
             raise SchemaError(keyword, f"{at}/{keyword}", why)
         if lowest == highest:
-            from decoding.numbers import text
-
-            return Text(text=text(lowest, decimals))
+            return Text(text=decimal(lowest, decimals))
         return JsonNumber(lowest=lowest, highest=highest, decimals=decimals, fixed_width=self.numbers.fixed_width)
 
     def _boolean(self, node: dict[str, Any], at: str, place: str) -> list[Part]:
@@ -369,6 +374,22 @@ class _Reader:
 
     def _null(self, node: dict[str, Any], at: str, place: str) -> list[Part]:
         return [Text(text="null")]
+
+
+def _number_at(found: Sequence[Position], start: int) -> Number | None:
+    """A signed fixed-width number at position `start` of a pattern: it is averaged as a number, not as characters."""
+
+    def digits(at: int) -> int:
+        n = 0
+        while at + n < len(found) and found[at + n] == DIGITS:
+            n += 1
+        return n
+
+    if found[start] != {"+", "-"} or not (whole := digits(start + 1)):
+        return None
+    point = start + 1 + whole
+    decimals = digits(point + 1) if found[point : point + 1] == [{"."}] else 0
+    return Number(integer_digits=whole, decimals=decimals)
 
 
 def _unsupported(keyword: str) -> str:

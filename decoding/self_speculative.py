@@ -54,8 +54,8 @@ def self_speculative(canvas: Canvas, spec: BlockSpec, *, block_size: int | None 
         done = accept(canvas, proposal, proposal.target(reply.logits, pick), spec)
         if canvas.finish:
             return
-        yield rows.keep_first(done - start)
-        canvas.kept = done
+        canvas.kept = min(done, len(canvas) - 1)  # the last row stays pending: who goes on from here predicts from it
+        yield rows.keep_first(canvas.kept - start)
 
 
 def _round_end(canvas: Canvas, start: int, frontier: int, size: int) -> int:

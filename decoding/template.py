@@ -60,6 +60,18 @@ class JsonNumber(Frozen):
             raise ValueError(f"lowest ({self.lowest}) must not exceed highest ({self.highest})")
         return self
 
+    @property
+    def width(self) -> int:
+        """Characters of the longest number."""
+        return max(len(decimal(n, self.decimals)) for n in (self.lowest, self.highest))
+
+    def format(self, value: float) -> str:
+        """The number of this form nearest to `value`. Raises ValueError when that is not finite."""
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number")
+        text = decimal(min(max(round(value * 10**self.decimals), self.lowest), self.highest), self.decimals)
+        return text.rjust(self.width) if self.fixed_width else text
+
 
 class Number(Frozen):
     """A signed fixed-width decimal, `+014.70` for three integer digits and two decimals."""
@@ -75,6 +87,12 @@ class Number(Frozen):
         if not math.isfinite(value) or len(text) != width:
             raise ValueError(f"{value} does not fit into {self.integer_digits} integer digits; clamp it or widen the number")
         return text
+
+
+def decimal(n: int, decimals: int) -> str:
+    """`n` units of the last decimal as a JSON number."""
+    sign, digits = ("-" if n < 0 else ""), str(abs(n)).rjust(decimals + 1, "0")
+    return sign + (f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits)
 
 
 Hole = Choice | FreeText | Chars | JsonNumber | Number

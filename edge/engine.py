@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from pydantic import BaseModel
 
 from decoding.canvas import constrained
 from decoding.flow import Flow
+from decoding.fork import continued, prefix, said_once, together
 from decoding.guarantees import is_lossless
 from decoding.loop import run
+from decoding.reduce import reduce
 from decoding.rules import sampler
 from decoding.scaffold import Scaffold
 from decoding.schema import build, template
@@ -27,7 +30,7 @@ from edge.core.types import Canvas, Strategy
 from edge.generation import Generation
 from edge.models.backbone import Backbone
 from edge.models.loading import load_model
-from edge.models.session import Session
+from edge.models.session import SCRATCH, Session
 from edge.models.text import ChatTokenizer, Message
 
 STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
@@ -104,11 +107,14 @@ class Engine:
         """Answer a prompt: chat messages, or token ids (with image placeholder ids where images go).
 
         images: PIL images, file paths or uint8 arrays [H, W, 3], in the order of their places in the prompt.
-        schema: Template or Scaffold that the answer must follow. options: the strategy's own, such as block_size, threshold.
+        schema: what the answer must follow: a JSON schema, a pydantic model class, or a compiled one. options: the strategy's own,
+        such as block_size or threshold. rollouts: answers that part at section `fork_at` (by default the last), sampled with the
+        seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean, median, medoid).
         Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint cannot do.
         """
-        _later(rollouts=(rollouts, 1), fork_at=(fork_at, None), deadline_ms=(deadline_ms, None), sections=(sections, None))
-        decode = self._strategy(strategy, temperature, top_p, seed, options)
+        _later(deadline_ms=(deadline_ms, None), sections=(sections, None))
+        reducer = options.pop("reducer", "mean")
+        strategies = [self._strategy(strategy, temperature, top_p, seed + n, options) for n in range(max(rollouts, 1))]
         clock = _Clock()
         ids, features = self._prompt(prompt, images)
         clock.lap("vision")
@@ -121,12 +127,45 @@ class Engine:
                 f"{longest}: max_new_tokens is {max_new_tokens}; raise it, or lower the budgets of the schema's strings"
             )
         canvas = self._canvas(ids, constraint, max_new_tokens, options.get("block_size"))
-        session = Session(self.backbone, ids, features, capacity=len(canvas))
-        for n, _ in enumerate(run(decode(canvas, self.spec), session)):
-            if n == 0:
-                clock.lap("prefill")
-        clock.lap("decode")
-        return self._result(canvas, constraint, session, is_lossless(STRATEGIES.get(strategy)), clock)
+        exact = is_lossless(STRATEGIES.get(strategy))
+        if rollouts == 1 and fork_at is None:
+            session = Session(self.backbone, ids, features, capacity=len(canvas))
+            clock.watch(run(strategies[0](canvas, self.spec), session))
+            return self._result(canvas, constraint, session, exact, clock)
+        fork = self._fork_row(constraint, fork_at, rollouts, temperature)
+        session = Session(self.backbone, ids, features, capacity=len(canvas), scratch=SCRATCH + rollouts * (len(canvas) + SCRATCH))
+        greedy = self._strategy(strategy, 0.0, 1.0, seed, options)
+        before = prefix(canvas, canvas.prompt_len + fork)
+        clock.watch(run(said_once(greedy, before, self.spec), session))
+        lineages = [continued(canvas, before) for _ in strategies]
+        clock.watch(together([s(c, self.spec) for s, c in zip(strategies, lineages, strict=True)], session))
+        branches = [self._result(c, constraint, session, exact, clock) for c in lineages]
+        return self._joined(branches, constraint, reducer)
+
+    def _fork_row(self, constraint: Constrained, section: str | None, rollouts: int, temperature: float) -> int:
+        """The answer row where rollouts part. Raises for what cannot be forked."""
+        if not isinstance(constraint, Scaffold):
+            raise UnsupportedError("rollouts part at a section whose rows are known: give a schema, and a checkpoint with padding")
+        if rollouts < 1 or temperature == 0:
+            raise InputError(f"rollouts are sampled: need rollouts >= 1 and temperature > 0, got {rollouts} and {temperature}")
+        starts = {s.name: s.start for s in constraint.sections}
+        name = section if section is not None else constraint.sections[-1].name
+        if name not in starts:
+            raise UnknownNameError("section", name, starts)
+        return starts[name]
+
+    def _joined(self, branches: list[Generation], constraint: Constrained, reducer: str) -> Generation:
+        """One answer from rollouts: the numbers reduced, everything else of the most central rollout."""
+        assert isinstance(constraint, Scaffold)
+        values = [constraint.values(torch.tensor(b.tokens)) for b in branches]
+        joined, spread = reduce(constraint.template, values, reducer)
+        tokens = constraint.fill(joined)
+        open_, pad = constraint.open_rows(tokens)
+        text = self._text(tokens.tolist())
+        return replace(
+            branches[0], tokens=tokens.tolist(), text=text, open_tokens=open_, pad_tokens=pad, branches=tuple(branches),
+            spread=tuple(float(x) for x in spread),
+        )  # fmt: skip
 
     def _strategy(self, name: str, temperature: float, top_p: float, seed: int, options: dict[str, Any]) -> Callable[..., Strategy]:
         function = STRATEGIES.get(name)
@@ -166,11 +205,10 @@ class Engine:
         answer = canvas.answer()
         tokens = answer.tolist()
         open_, pad = constraint.open_rows(answer) if constraint is not None else (len(tokens), 0)
-        has_text = any((self.path / f).exists() for f in TOKENIZER_FILES)
         assert canvas.finish is not None
         return Generation(
             tokens=tokens,
-            text=self.tokenizer.decode([t for t in tokens if t != self.spec.pad_token_id]) if has_text else "",
+            text=self._text(tokens),
             finish_reason=canvas.finish,
             lossless=exact,
             forwards=session.forwards,
@@ -179,6 +217,12 @@ class Engine:
             pad_tokens=pad,
             timings=clock.done(),
         )
+
+    def _text(self, tokens: list[int]) -> str:
+        """Decoded answer, or nothing where the folder has no tokenizer."""
+        if not any((self.path / f).exists() for f in TOKENIZER_FILES):
+            return ""
+        return self.tokenizer.decode([t for t in tokens if t != self.spec.pad_token_id])
 
 
 class _Clock:
@@ -190,8 +234,15 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self._laps[name] = (now - self._last) * 1e3
+        self._laps[name] = self._laps.get(name, 0.0) + (now - self._last) * 1e3
         self._last = now
+
+    def watch(self, forwards: Iterator[Any]) -> None:
+        """Run a decoding to its end; its first forward, if it is the first of all, is the prefill."""
+        for _ in forwards:
+            if "prefill" not in self._laps:
+                self.lap("prefill")
+        self.lap("decode")
 
     def done(self) -> dict[str, float]:
         return self._laps | {"total": (time.perf_counter() - self._start) * 1e3}
@@ -201,4 +252,4 @@ def _later(**given: tuple[Any, Any]) -> None:
     """Refuse, rather than ignore, what the signature already names and the engine cannot do yet."""
     for name, (value, default) in given.items():
         if value != default:
-            raise UnsupportedError(f"{name}={value!r}: this version of the engine decodes one rollout without a deadline")
+            raise UnsupportedError(f"{name}={value!r}: this version of the engine knows no deadline")

@@ -18,7 +18,8 @@ class Generation:
         Frozen scaffold rows are in neither.
     accepted_per_forward: open_tokens / forwards.
     skipped_sections: optional sections closed early to meet a deadline.
-    branches: the other rollouts, if several were asked for.
+    branches: the rollouts that were joined, if any; their forwards and rows are those of the whole generation.
+    spread: standard deviation over the rollouts of every number of the answer, in the schema's own units.
     timings: milliseconds by phase: "vision", "prefill", "decode", "total".
     """
 
@@ -32,6 +33,7 @@ class Generation:
     pad_tokens: int
     skipped_sections: tuple[str, ...] = ()
     branches: tuple[Generation, ...] = ()
+    spread: tuple[float, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -24,6 +24,10 @@ TRUNK = 0
 GUESS = 1
 """First branch of a strategy's provisional rows. It and those after it (2, 3, ...) are children of the trunk; a call ends them."""
 
+LINEAGE = 64
+"""Branch numbers of lineage n start at n * LINEAGE: there is its own trunk, a child of the trunk, and behind that its guesses.
+Strategies know lineage 0 alone; hosts that decode several answers over one prefix number the others."""
+
 FinishReason = Literal["stop", "length", "deadline"]
 
 

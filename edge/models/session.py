@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edge.core.errors import CheckpointError, InputError
-from edge.core.types import GUESS, TRUNK, After, Call, Reply
+from edge.core.types import GUESS, LINEAGE, TRUNK, After, Call, Reply
 from edge.models.backbone import Backbone, ImageFeatures, flat_axes
 from edge.models.tape import ExactnessError
 
@@ -64,7 +64,7 @@ class Session:
         if self.tape.capacity < capacity + self._scratch:
             self.tape = b.new_tape(capacity + self._scratch, check=self.tape.check)
         self.tape.clear()
-        self._branches = [TRUNK, GUESS]
+        self._branches = {TRUNK: TRUNK, GUESS: GUESS}
         self._final: Tensor | None = None
         self.forwards = self.rows = 0
 
@@ -112,10 +112,15 @@ class Session:
         return Reply(out)
 
     def _on_tape(self, branch: Tensor) -> Tensor:
-        """Branches of a call as branches of the tape: guesses beyond the first are opened when a call first has them."""
-        while len(self._branches) <= int(branch.max()):
-            self._branches.append(self.tape.fork(TRUNK))
-        return torch.tensor(self._branches)[branch]
+        """Branches of a call as branches of the tape; those of further lineages and guesses are opened when a call has them."""
+        return torch.tensor([self._opened(b) for b in branch.tolist()])
+
+    def _opened(self, branch: int) -> int:
+        if branch not in self._branches:
+            own_trunk = branch - branch % LINEAGE
+            parent = TRUNK if branch == own_trunk else self._opened(own_trunk)
+            self._branches[branch] = self.tape.fork(parent)
+        return self._branches[branch]
 
     def keep(self, rows: Tensor) -> None:
         """Make rows of the last call permanent (int64 [K], ascending); its other rows vanish."""

@@ -19,6 +19,9 @@ from robotics.driving.coding import clamp
 from robotics.driving.prompt import IMAGE, EgoHistory, prompt_text
 from robotics.driving.scene import CAMERAS
 
+ROLLOUT_TEMPERATURE = 0.5
+"""Of sampled trajectories (Fast-dDrive, inference scaling)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -76,9 +79,12 @@ class Planner:
     ) -> Plan:
         """Plan 5 s from three camera images in the order front left, front, front right.
 
-        images: PIL images, files or uint8 arrays [H, W, 3]; options: those of `Engine.generate`.
+        images: PIL images, files or uint8 arrays [H, W, 3]; options: those of `Engine.generate`. Several `rollouts` part at the
+        trajectory, sampled at a temperature of ROLLOUT_TEMPERATURE unless another is given, and their waypoints are averaged.
         Raises InputError for a wrong number of images, an unreadable one, an unknown command or a malformed history.
         """
+        if options.get("rollouts", 1) > 1:
+            options = {"temperature": ROLLOUT_TEMPERATURE, "fork_at": "trajectory"} | options
         if len(images) != len(CAMERAS):
             raise InputError(f"a plan takes {len(CAMERAS)} camera images ({', '.join(CAMERAS)}): got {len(images)}")
         generation = self.engine.generate(

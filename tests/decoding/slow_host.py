@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from edge.core.blockspec import BlockSpec
-from edge.core.types import TRUNK, After, Call, Reply
+from edge.core.types import LINEAGE, TRUNK, After, Call, Reply
 from edge.core.visibility import forest, visible
 
 
@@ -36,12 +36,17 @@ class TinyTransformer:
         return x / x.pow(2).mean(-1, keepdim=True).sqrt() @ self.head
 
 
+def parents(highest: int) -> list[int]:
+    """Of branches 0..highest: guesses under the trunk of their lineage, those under the trunk."""
+    return [-1 if b == TRUNK else TRUNK if b % LINEAGE == 0 else b - b % LINEAGE for b in range(highest + 1)]
+
+
 class SlowHost:
-    """Implements `edge.core.types.Host`. `forwards` counts calls; `kept` lists (token, order, position) of permanent rows."""
+    """Implements `edge.core.types.Host`. forwards: calls so far; kept: (token, order, position, branch) of permanent rows."""
 
     def __init__(self, model: TinyTransformer, spec: BlockSpec) -> None:
         self.model, self.spec = model, spec
-        self.kept: list[tuple[int, int, int]] = []
+        self.kept: list[tuple[int, int, int, int]] = []
         self.forwards = 0
         self.last: Call | None = None
 
@@ -50,10 +55,10 @@ class SlowHost:
         self.last = call
         n = len(self.kept)
         tokens = torch.where(call.masked, self.spec.mask_token_id, call.tokens)
-        old = torch.tensor(self.kept, dtype=torch.long).reshape(-1, 3)
+        old = torch.tensor(self.kept, dtype=torch.long).reshape(-1, 4)
         order, position = torch.cat([old[:, 1], call.order]), torch.cat([old[:, 2], call.position])
-        branch = torch.cat([torch.full((n,), TRUNK), call.branch])
-        mask = visible(order, branch, order, branch, forest([-1] + [0] * int(branch.max())))
+        branch = torch.cat([old[:, 3], call.branch])
+        mask = visible(order, branch, order, branch, forest(parents(int(branch.max()))))
         logits = self.model(torch.cat([old[:, 0], tokens]), position, mask)[n:]
         raw = [self._raw(call, w.row) if not isinstance(w, After) else w.row for w in call.want]
         out = logits[torch.tensor(raw, dtype=torch.long)]
@@ -72,5 +77,5 @@ class SlowHost:
         assert self.last is not None
         c = self.last
         assert not bool(c.masked[rows].any()) or self.spec.commit == "none", "a kept row must hold its final token"
-        self.kept += [(int(c.tokens[r]), int(c.order[r]), int(c.position[r])) for r in rows]
+        self.kept += [(int(c.tokens[r]), int(c.order[r]), int(c.position[r]), int(c.branch[r])) for r in rows]
         self.last = None

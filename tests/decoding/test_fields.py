@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoding.machine import Machine, alternatives, explore, in_turn, padded
-from decoding.numbers import characters, number_machine, text
+from decoding.numbers import characters, number_machine
 from decoding.pattern import PatternError, positions
-from decoding.template import JsonNumber
+from decoding.template import JsonNumber, decimal
 from decoding.writing import ESCAPE, PADDED, PLAIN, Alphabet, Writing, read
 
 PAD = 99
@@ -78,11 +78,12 @@ LETTER = {n: c for c, n in IDS.items()}
 @given(st.integers(-300, 300), st.integers(0, 400), st.integers(0, 3), st.booleans())
 def test_numbers_are_exactly_those_within_the_bounds(low, span, decimals, fixed) -> None:
     part = JsonNumber(lowest=low, highest=low + span, decimals=decimals, fixed_width=fixed)
-    expected = [text(n, decimals) for n in range(low, low + span + 1)]
+    expected = [decimal(n, decimals) for n in range(low, low + span + 1)]
     width = max(map(len, expected))
     m = number_machine(part, {c: IDS[c] for c in characters(part)})
     found = ["".join(LETTER[t] for t in w) for w in language(m)]
     assert sorted(found) == sorted(t.rjust(width) if fixed else t for t in expected)
+    assert [part.format(n / 10**decimals) for n in range(low, low + span + 1)] == [t.rjust(width) if fixed else t for t in expected]
     assert [json.loads(t) for t in expected] == pytest.approx([n / 10**decimals for n in range(low, low + span + 1)])
 
 

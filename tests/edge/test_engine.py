@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import edge
+from decoding.template import Template
 from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
 from edge.engine import Engine
 from tests.decoding.test_exactness import MASK, PAD, STOP, VOCAB, compiled, prompts, templates
@@ -100,6 +102,42 @@ def test_threshold_says_that_it_is_lossy(engines) -> None:
     assert not engines[0].generate([1], strategy="threshold", max_new_tokens=5).lossless
 
 
+FORKED = compiled(
+    Template.model_validate(
+        {
+            "sections": [
+                {"name": "word", "parts": [{"kind": "text", "text": "a"}, {"kind": "choice", "options": ["b", "cd"]}]},
+                {
+                    "name": "trajectory",
+                    "parts": [{"kind": "text", "text": "g"}, *[{"kind": "number", "integer_digits": 2, "decimals": 1}] * 2],
+                },
+            ]
+        }
+    )
+)
+
+
+@pytest.mark.parametrize("section", ["word", "trajectory", None])
+@pytest.mark.parametrize(
+    ("strategy", "options"), [("ar", {}), ("self-spec", {"block_size": 5}), ("fused", {"block_size": 5, "branches": 1})]
+)
+def test_rollouts_together_are_rollouts_alone(engines, strategy, options, section) -> None:
+    common = {"schema": FORKED, "strategy": strategy, "temperature": 1.0, "fork_at": section, **options}
+    for n, engine in enumerate(engines):
+        whole = engine.generate([3, n, 7], rollouts=3, seed=10 * n, **common)
+        alone = [
+            engine.generate([3, n, 7], rollouts=1, seed=10 * n + k, **common | {"fork_at": section or "trajectory"})
+            for k in range(3)
+        ]
+        assert [b.tokens for b in whole.branches] == [a.branches[0].tokens for a in alone]
+        assert whole.forwards <= sum(a.forwards for a in alone) - 2, "what comes before the fork is decoded once"
+        values = np.array([[float(v) for v in FORKED.values(torch.tensor(b.tokens))[1:]] for b in whole.branches])
+        joined = [float(v) for v in FORKED.values(torch.tensor(whole.tokens))[1:]]
+        assert joined == pytest.approx(values.mean(axis=0), abs=0.0501)
+        assert whole.spread == pytest.approx(values.std(axis=0))
+        assert alone[0].spread == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
@@ -113,7 +151,15 @@ def test_threshold_says_that_it_is_lossy(engines) -> None:
         ({"max_new_tokens": 10_000}, InputError, "the model holds 400"),
         ({"schema": {"type": "object"}}, InputError, "additionalProperties"),
         ({"schema": 3}, UnsupportedError, "schema must be a JSON schema, a pydantic model class"),
-        ({"rollouts": 3}, UnsupportedError, "rollouts=3"),
+        ({"rollouts": 3}, UnsupportedError, "give a schema"),
+        ({"rollouts": 3, "schema": FORKED}, InputError, "need rollouts >= 1 and temperature > 0, got 3 and 0"),
+        ({"rollouts": 0, "schema": FORKED, "temperature": 1.0}, InputError, "got 0 and 1.0"),
+        (
+            {"fork_at": "trajectry", "schema": FORKED, "temperature": 1.0},
+            UnknownNameError,
+            "unknown section 'trajectry'; did you mean",
+        ),
+        ({"rollouts": 2, "schema": FORKED, "temperature": 1.0, "reducer": "men"}, UnknownNameError, "did you mean 'mean'"),
         ({"deadline_ms": 5}, UnsupportedError, "deadline_ms=5"),
         ({"images": ["x.png"]}, UnsupportedError, "image"),
     ],
