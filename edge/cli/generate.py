@@ -20,8 +20,10 @@ class Generate:
     """User message."""
     image: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="FILE")] = ()
     """An image file; may be given several times, placed before the prompt."""
+    schema: Path | None = None
+    """JSON schema file that the answer must follow."""
     strategy: str = "self-spec"
-    """ar, threshold or self-spec."""
+    """ar, threshold, self-spec or fused."""
     block_size: int | None = None
     """Rows of a block; the checkpoint's own by default."""
     max_new_tokens: int = 256
@@ -40,6 +42,7 @@ class Generate:
     def run(self) -> int:
         import edge
 
+        schema = None if self.schema is None else read_schema(self.schema)
         engine = edge.load(self.model, dtype=self.dtype, adapter=self.adapter)
         content = [*({"type": "image"} for _ in self.image), {"type": "text", "text": self.prompt}]
         options: dict[str, Any] = {} if self.block_size is None else {"block_size": self.block_size}
@@ -47,6 +50,7 @@ class Generate:
             [{"role": "user", "content": content}],
             images=self.image,
             strategy=self.strategy,
+            schema=schema,
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
@@ -61,3 +65,20 @@ class Generate:
             file=sys.stderr,
         )
         return 0
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """A JSON schema from a file. Raises InputError for a missing file, or one that holds no JSON object."""
+    import json
+
+    from edge.core.errors import InputError
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a JSON file with the schema") from None
+    except ValueError as e:
+        raise InputError(f"{path}: not valid JSON: {e}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: a schema is a JSON object, got {type(found).__name__}")
+    return found
