@@ -26,9 +26,9 @@ class Plan:
     model: Path = NANO_PLANNER
     """Checkpoint folder."""
     strategy: str = "self-spec"
-    """ar, threshold, self-spec, or all for a table of them."""
+    """ar, threshold, self-spec, fused, or all for a table of them."""
     rollouts: int = 1
-    """Sampled plans to average."""
+    """Sampled trajectories to average, decoded together."""
     block_size: int | None = None
     """Rows of a block; the checkpoint's own by default."""
     dtype: str | None = None

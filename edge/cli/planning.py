@@ -24,7 +24,7 @@ from robotics.driving.scene import Window
 if TYPE_CHECKING:
     from edge.cli.plan import Plan as Arguments
 
-COMPARED = ("ar", "threshold", "self-spec")
+COMPARED = ("ar", "threshold", "self-spec", "fused")
 SCENE_FORMS = "demo, demo:N or FILE.npz:NAME:TRACK:STEP"
 
 
@@ -80,7 +80,7 @@ def _plan(planner: Planner, images: Sequence[Any], history: EgoHistory, command:
 
 def _table(plans: dict[str, Plan]) -> None:
     table = Table(title="one plan, every strategy" if len(plans) > 1 else None)
-    for head in ("strategy", "tokens", "forwards", "tokens per forward", "milliseconds", "equal to ar", "valid JSON"):
+    for head in ("strategy", "tokens", "forwards", "tokens/forward", "ms", "equal to ar", "valid JSON"):
         table.add_column(head, justify="left" if head == "strategy" else "right")
     for name, plan in plans.items():
         g = plan.generation
