@@ -22,7 +22,8 @@ SCRATCH = 256
 
 
 class Session:
-    """Implements `edge.core.types.Host`. `forwards` and `rows` count since the last `reset`."""
+    """Implements `edge.core.types.Host`. `forwards` and `rows` count since the last `reset`; `branches` gives for branches of calls
+    those of the tape."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Session:
         if self.tape.capacity < capacity + self._scratch:
             self.tape = b.new_tape(capacity + self._scratch, check=self.tape.check)
         self.tape.clear()
-        self._branches = {TRUNK: TRUNK, GUESS: GUESS}
+        self.branches = {TRUNK: TRUNK, GUESS: GUESS}
         self._final: Tensor | None = None
         self.forwards = self.rows = 0
 
@@ -116,11 +117,11 @@ class Session:
         return torch.tensor([self._opened(b) for b in branch.tolist()])
 
     def _opened(self, branch: int) -> int:
-        if branch not in self._branches:
+        if branch not in self.branches:
             own_trunk = branch - branch % LINEAGE
             parent = TRUNK if branch == own_trunk else self._opened(own_trunk)
-            self._branches[branch] = self.tape.fork(parent)
-        return self._branches[branch]
+            self.branches[branch] = self.tape.fork(parent)
+        return self.branches[branch]
 
     def keep(self, rows: Tensor) -> None:
         """Make rows of the last call permanent (int64 [K], ascending); its other rows vanish."""
@@ -161,8 +162,9 @@ class Session:
     def _before(self, call: Call, row: int) -> int:
         """The row at the position before `row`, on its own branch or the nearest one above."""
         there = (call.position == call.position[row] - 1) & (call.order <= call.order[row])
-        for b in self.tape.line(int(call.branch[row])):
-            found = (there & (call.branch == b)).nonzero().flatten().tolist()
+        branch = self._on_tape(call.branch)
+        for b in self.tape.line(int(branch[row])):
+            found = (there & (branch == b)).nonzero().flatten().tolist()
             if len(found) == 1:
                 return found[0]
             if found:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edge.core.errors import CheckpointError, InputError
-from edge.core.types import GUESS, TRUNK, After, At, Call, Want
+from edge.core.types import GUESS, LINEAGE, TRUNK, After, At, Call, Want
 from edge.models.backbone import ImageFeatures
 from edge.models.loading import load_model
 from edge.models.session import Session
@@ -71,7 +71,7 @@ def test_at_looks_up_its_own_line_of_branches(session: Session) -> None:
     """Trunk rows 4 5, a guess from 5 on and a sibling's guess from 6 on: the nearest row at the position before counts."""
     session.forward(call(tiny.tokens(4)))
     session.keep(torch.arange(4))
-    sibling = session.tape.fork()
+    sibling = GUESS + 1
     rows = call(
         [10, 11, 12, 13, 14, 15],
         position=[4, 5, 5, 6, 6, 7],
@@ -83,6 +83,24 @@ def test_at_looks_up_its_own_line_of_branches(session: Session) -> None:
     at, after = logits[:4], logits[4:]
     for got, wanted in zip(at, (after[0], after[2], after[1], after[4]), strict=True):
         assert torch.equal(got, wanted)
+
+
+def test_at_in_a_lineage_finds_the_row_on_its_own_trunk(session: Session) -> None:
+    """Lineages are opened as a call has them: a guess of lineage 2 whose first row is predicted by the trunk of lineage 2."""
+    session.forward(call(tiny.tokens(4)))
+    session.keep(torch.arange(4))
+    one, two = LINEAGE, 2 * LINEAGE
+    rows = call(
+        [10, 11, 12, 13, 14],
+        position=[4, 4, 5, 5, 6],
+        order=[4, 4, 4, 4, 4],
+        branch=[one, two, one + GUESS, two + GUESS, two + GUESS],
+        want=(At(3), At(4), *(After(i) for i in range(5))),
+    )
+    logits = session.forward(rows).logits
+    assert torch.equal(logits[0], logits[2 + 1])
+    assert torch.equal(logits[1], logits[2 + 3])
+    assert session.tape.line(session.branches[two + GUESS])[1:] == [session.branches[two], TRUNK]
 
 
 @pytest.mark.parametrize(

@@ -316,7 +316,8 @@ def step(session: Session, twin: Twin, op: str, pick: int, n: int, accept: int, 
         twin.rows = [r for r in twin.rows if r[2] not in gone]
         twin.parents = {c: p for c, p in twin.parents.items() if c not in gone}
         twin.parents.setdefault(GUESS, TRUNK)
-    elif op in ("causal", "block", "both"):
+    session.branches = {c: c for c in twin.parents}
+    if op in ("causal", "block", "both"):
         forward(session, twin, op, b, n, accept, seed)
 
 
