@@ -5,6 +5,7 @@ Parsing imports neither torch nor transformers, so `edge --help` answers at once
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +30,18 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `edge` script; exits the process."""
+    _share_the_cores()
     sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def _share_the_cores() -> None:
+    """Keep torch's CPU threads from waiting for each other in a long busy loop.
+
+    Its OpenMP library reads the variable when torch is imported. On a calm machine a plan takes as long as before; on one whose
+    cores are busy, tenths of a second instead of ten (deploy/RESULTS.md). A policy set by the user stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 def run(argv: Sequence[str]) -> int:

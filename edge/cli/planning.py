@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from edge.core.errors import InputError
 from edge.engine import STRATEGIES
 from edge.models.vision import read_image
+from robotics.driving.answer import parse
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Plan, Planner, read_history
 from robotics.driving.prompt import EgoHistory
@@ -79,15 +81,24 @@ def _plan(planner: Planner, images: Sequence[Any], history: EgoHistory, command:
 
 
 def _table(plans: dict[str, Plan]) -> None:
-    table = Table(title="one plan, every strategy" if len(plans) > 1 else None)
+    title = "one plan, every strategy" if len(plans) > 1 else None
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for head in ("strategy", "tokens", "forwards", "tokens/forward", "ms", "equal to ar", "valid JSON"):
         table.add_column(head, justify="left" if head == "strategy" else "right")
     for name, plan in plans.items():
         g = plan.generation
         equal = "-" if "ar" not in plans else ("yes" if g.tokens == plans["ar"].generation.tokens else "no")
         rate = f"{len(g.tokens) / g.forwards:.2f}"
-        table.add_row(name, str(len(g.tokens)), str(g.forwards), rate, f"{g.timings['total']:.1f}", equal, "yes")
+        table.add_row(name, str(len(g.tokens)), str(g.forwards), rate, f"{g.timings['total']:.1f}", equal, _valid(g.text))
     Console(stderr=True).print(table)
+
+
+def _valid(text: str) -> str:
+    try:
+        parse(text)
+    except InputError:
+        return "no"
+    return "yes"
 
 
 def _save(out: Path, plan: Plan, window: Window | None, history: EgoHistory, images: Sequence[Any], title: str) -> None:
