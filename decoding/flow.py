@@ -6,7 +6,7 @@ certain join the frozen ones (`ahead`). Everything else is as in the scaffold. S
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from decoding.fields import Field, Fields, State
 from decoding.template import Template, Text
+from decoding.writing import Writing
 from edge.core.errors import UnsupportedError
 from edge.core.types import Tokenizer
 
@@ -136,6 +137,15 @@ class FlowCursor:
                     self._enter(at + 1)
                 return
         self.lost = True
+
+    def ending(self, sections: Container[str]) -> tuple[str, int] | None:
+        """(section, literal that ends it here), if this place is in free text of one of `sections` and that may end."""
+        if self.lost or self.at + 1 >= len(self.flow.items) or self.flow.section[self.at] not in sections:
+            return None
+        item, following = self.flow.items[self.at], self.flow.items[self.at + 1]
+        if not (isinstance(item, Writing) and item.ends(self._state) and isinstance(following, int)):
+            return None
+        return self.flow.section[self.at], following
 
     def certain(self, row: int) -> list[tuple[int, Item]]:
         """(first row, item) from this place (answer row `row`) on, as far as all widths are fixed."""

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel
 
 from decoding.canvas import constrained
+from decoding.deadline import hurried
 from decoding.flow import Flow
 from decoding.fork import continued, prefix, said_once, together
 from decoding.guarantees import is_lossless
@@ -32,6 +33,7 @@ from edge.models.backbone import Backbone
 from edge.models.loading import load_model
 from edge.models.session import SCRATCH, Session
 from edge.models.text import ChatTokenizer, Message
+from edge.pace import Hurry, Pace, hurry, section_names
 
 STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
 Constrained = Scaffold | Flow | None
@@ -44,6 +46,7 @@ class Engine:
     def __init__(self, backbone: Backbone, path: Path) -> None:
         self.backbone, self.path = backbone, path
         self._compiled: dict[str, Scaffold | Flow] = {}
+        self._paces: dict[tuple[str, tuple[str, ...]], Pace] = {}
 
     @classmethod
     def load(cls, path: str | Path, *, device: Any = None, dtype: Any = None, adapter: str = "lean") -> Engine:
@@ -110,15 +113,20 @@ class Engine:
         schema: what the answer must follow: a JSON schema, a pydantic model class, or a compiled one. options: the strategy's own,
         such as block_size or threshold. rollouts: answers that part at section `fork_at` (by default the last), sampled with the
         seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean, median, medoid).
+        deadline_ms: when it will be missed, sections that do not have to be there are closed (their names are in
+        `skipped_sections`, and `finish_reason` is "deadline"). sections: those that have to be there, by default all but those of
+        free text alone; without a deadline the others are left out at once.
         Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint cannot do.
         """
-        _later(deadline_ms=(deadline_ms, None), sections=(sections, None))
+        start = time.perf_counter()
         reducer = options.pop("reducer", "mean")
-        strategies = [self._strategy(strategy, temperature, top_p, seed + n, options) for n in range(max(rollouts, 1))]
-        clock = _Clock()
+        constraint = None if schema is None else self.constraint(schema)
+        pace = self._paces.setdefault((strategy, section_names(constraint)), Pace())
+        rush = hurry(constraint, sections, deadline_ms, start, pace)
+        strategies = [self._strategy(strategy, temperature, top_p, seed + n, options, rush) for n in range(max(rollouts, 1))]
+        clock = _Clock(start)
         ids, features = self._prompt(prompt, images)
         clock.lap("vision")
-        constraint = None if schema is None else self.constraint(schema)
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1: got {max_new_tokens}")
         if constraint is not None and len(constraint) > max_new_tokens:
@@ -131,16 +139,21 @@ class Engine:
         if rollouts == 1 and fork_at is None:
             session = Session(self.backbone, ids, features, capacity=len(canvas))
             clock.watch(run(strategies[0](canvas, self.spec), session))
-            return self._result(canvas, constraint, session, exact, clock)
-        fork = self._fork_row(constraint, fork_at, rollouts, temperature)
-        session = Session(self.backbone, ids, features, capacity=len(canvas), scratch=SCRATCH + rollouts * (len(canvas) + SCRATCH))
-        greedy = self._strategy(strategy, 0.0, 1.0, seed, options)
-        before = prefix(canvas, canvas.prompt_len + fork)
-        clock.watch(run(said_once(greedy, before, self.spec), session))
-        lineages = [continued(canvas, before) for _ in strategies]
-        clock.watch(together([s(c, self.spec) for s, c in zip(strategies, lineages, strict=True)], session))
-        branches = [self._result(c, constraint, session, exact, clock) for c in lineages]
-        return self._joined(branches, constraint, reducer)
+            branches = [canvas]
+        else:
+            fork = self._fork_row(constraint, fork_at, rollouts, temperature)
+            scratch = SCRATCH + rollouts * (len(canvas) + SCRATCH)
+            session = Session(self.backbone, ids, features, capacity=len(canvas), scratch=scratch)
+            greedy = self._strategy(strategy, 0.0, 1.0, seed, options, rush)
+            before = prefix(canvas, canvas.prompt_len + fork)
+            clock.watch(run(said_once(greedy, before, self.spec), session))
+            branches = [continued(canvas, before) for _ in strategies]
+            clock.watch(together([s(c, self.spec) for s, c in zip(strategies, branches, strict=True)], session))
+        if rush is not None:
+            rush.done(session.forwards, branches[0].skipped)
+        late = deadline_ms is not None
+        answers = [self._result(c, constraint, session, exact, late, clock) for c in branches]
+        return answers[0] if len(answers) == 1 and fork_at is None else self._joined(answers, constraint, reducer)
 
     def _fork_row(self, constraint: Constrained, section: str | None, rollouts: int, temperature: float) -> int:
         """The answer row where rollouts part. Raises for what cannot be forked."""
@@ -167,7 +180,9 @@ class Engine:
             spread=tuple(float(x) for x in spread),
         )  # fmt: skip
 
-    def _strategy(self, name: str, temperature: float, top_p: float, seed: int, options: dict[str, Any]) -> Callable[..., Strategy]:
+    def _strategy(
+        self, name: str, temperature: float, top_p: float, seed: int, options: dict[str, Any], rush: Hurry | None
+    ) -> Callable[[Canvas, BlockSpec], Strategy]:
         function = STRATEGIES.get(name)
         if temperature < 0 or not 0 < top_p <= 1:
             raise InputError(f"temperature must be 0 or more and top_p in (0, 1]: got {temperature} and {top_p}")
@@ -180,7 +195,13 @@ class Engine:
             if option == "threshold" and not 0 <= value <= 1:
                 raise InputError(f"threshold must be a probability: got {value!r}")
         pick = sampler(temperature, top_p, seed)
-        return lambda canvas, spec: function(canvas, spec, pick=pick, **options)
+
+        def plain(canvas: Canvas, spec: BlockSpec) -> Strategy:
+            return function(canvas, spec, pick=pick, **options)
+
+        if rush is None:
+            return plain
+        return lambda canvas, spec: hurried(lambda: plain(canvas, spec), canvas, spec, rush.clock, rush.optional, pick)
 
     def _prompt(self, prompt: Sequence[Any], images: Sequence[Any]) -> tuple[torch.Tensor, Any]:
         """Prompt ids int64 [P] and what the vision tower made of the images."""
@@ -201,20 +222,24 @@ class Engine:
             return Canvas.open(ids, max_new_tokens)
         return constrained(ids, constraint, block_size or self.spec.block_size)
 
-    def _result(self, canvas: Canvas, constraint: Constrained, session: Session, exact: bool, clock: _Clock) -> Generation:
+    def _result(
+        self, canvas: Canvas, constraint: Constrained, session: Session, exact: bool, deadline: bool, clock: _Clock
+    ) -> Generation:
         answer = canvas.answer()
         tokens = answer.tolist()
         open_, pad = constraint.open_rows(answer) if constraint is not None else (len(tokens), 0)
         assert canvas.finish is not None
+        late = deadline and (bool(canvas.skipped) or canvas.finish == "deadline")
         return Generation(
             tokens=tokens,
             text=self._text(tokens),
-            finish_reason=canvas.finish,
-            lossless=exact,
+            finish_reason="deadline" if late else canvas.finish,
+            lossless=exact and not late,
             forwards=session.forwards,
             rows=session.rows,
             open_tokens=open_,
             pad_tokens=pad,
+            skipped_sections=canvas.skipped,
             timings=clock.done(),
         )
 
@@ -228,8 +253,8 @@ class Engine:
 class _Clock:
     """Milliseconds by phase."""
 
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
+    def __init__(self, start: float) -> None:
+        self._start = self._last = start
         self._laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
@@ -246,10 +271,3 @@ class _Clock:
 
     def done(self) -> dict[str, float]:
         return self._laps | {"total": (time.perf_counter() - self._start) * 1e3}
-
-
-def _later(**given: tuple[Any, Any]) -> None:
-    """Refuse, rather than ignore, what the signature already names and the engine cannot do yet."""
-    for name, (value, default) in given.items():
-        if value != default:
-            raise UnsupportedError(f"{name}={value!r}: this version of the engine knows no deadline")

@@ -26,6 +26,10 @@ class Generate:
     """ar, threshold, self-spec or fused."""
     block_size: int | None = None
     """Rows of a block; the checkpoint's own by default."""
+    deadline_ms: float | None = None
+    """Milliseconds; sections of the schema that do not have to be there are skipped when it would be missed."""
+    section: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
+    """A section that has to be there; may be given several times. Without a deadline the others are left out."""
     max_new_tokens: int = 256
     """Longest answer in tokens."""
     temperature: float = 0.0
@@ -55,13 +59,16 @@ class Generate:
             temperature=self.temperature,
             top_p=self.top_p,
             seed=self.seed,
+            deadline_ms=self.deadline_ms,
+            sections=self.section or None,
             **options,
         )
         print(answer.text)
+        skipped = f", skipped: {', '.join(answer.skipped_sections)}" if answer.skipped_sections else ""
         rate = len(answer.tokens) / answer.forwards
         print(
             f"{len(answer.tokens)} tokens, {answer.forwards} forwards, {rate:.2f} tokens per forward, "
-            f"{answer.timings['total']:.0f} ms, finish: {answer.finish_reason}, lossless: {answer.lossless}",
+            f"{answer.timings['total']:.0f} ms, finish: {answer.finish_reason}, lossless: {answer.lossless}{skipped}",
             file=sys.stderr,
         )
         return 0

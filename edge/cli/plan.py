@@ -29,6 +29,10 @@ class Plan:
     """ar, threshold, self-spec, fused, or all for a table of them."""
     rollouts: int = 1
     """Sampled trajectories to average, decoded together."""
+    deadline_ms: float | None = None
+    """Milliseconds; sections that do not have to be there are skipped when it would be missed."""
+    section: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
+    """A section that has to be there; may be given several times. Without a deadline the others are left out."""
     block_size: int | None = None
     """Rows of a block; the checkpoint's own by default."""
     dtype: str | None = None

@@ -73,7 +73,7 @@ def scene_window(text: str) -> Window:
 
 def _plan(planner: Planner, images: Sequence[Any], history: EgoHistory, command: str, strategy: str, a: Arguments) -> Plan:
     """Plan twice and keep the second: the first pays for memory and kernels that any later plan finds ready."""
-    options: dict[str, Any] = {"rollouts": a.rollouts}
+    options: dict[str, Any] = {"rollouts": a.rollouts, "deadline_ms": a.deadline_ms, "sections": a.section or None}
     if a.block_size is not None and strategy != "ar":
         options["block_size"] = a.block_size
     planner.plan(images, history, command, strategy=strategy, **options)

@@ -174,6 +174,7 @@ class Canvas:
     constraint: what the answer may be, or None for free text.
     block_ends: sorted exclusive ends of the scaffold's blocks in canvas rows, or () for a floating grid.
     draft: what was predicted for rows behind the frontier and is yet to be verified, for strategies that draft ahead.
+    skipped: sections that were closed rather than decoded, to meet a deadline or because they were not asked for.
     finish: why the answer is complete, None while it is not.
     """
 
@@ -185,6 +186,7 @@ class Canvas:
     constraint: Constraint | None = None
     block_ends: tuple[int, ...] = ()
     draft: Draft | None = None
+    skipped: tuple[str, ...] = ()
     finish: FinishReason | None = None
 
     @classmethod

@@ -48,6 +48,8 @@ class Plan:
             "strategy": self.strategy,
             "forwards": self.generation.forwards,
             "lossless": self.generation.lossless,
+            "finish_reason": self.generation.finish_reason,
+            "skipped_sections": list(self.generation.skipped_sections),
             "timings": {k: round(v, 3) for k, v in self.generation.timings.items()},
         }
 
@@ -81,8 +83,11 @@ class Planner:
 
         images: PIL images, files or uint8 arrays [H, W, 3]; options: those of `Engine.generate`. Several `rollouts` part at the
         trajectory, sampled at a temperature of ROLLOUT_TEMPERATURE unless another is given, and their waypoints are averaged.
-        Raises InputError for a wrong number of images, an unreadable one, an unknown command or a malformed history.
+        Raises InputError for a wrong number of images, an unreadable one, an unknown command, a malformed history, or `sections`
+        without the trajectory.
         """
+        if "trajectory" not in (options.get("sections") or ("trajectory",)):
+            raise InputError(f"a plan needs its trajectory: add it to sections, got {list(options['sections'])}")
         if options.get("rollouts", 1) > 1:
             options = {"temperature": ROLLOUT_TEMPERATURE, "fork_at": "trajectory"} | options
         if len(images) != len(CAMERAS):

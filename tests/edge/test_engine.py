@@ -102,6 +102,16 @@ def test_threshold_says_that_it_is_lossy(engines) -> None:
     assert not engines[0].generate([1], strategy="threshold", max_new_tokens=5).lossless
 
 
+NOTED = Template.model_validate(
+    {
+        "sections": [
+            {"name": "word", "parts": [{"kind": "text", "text": "a"}, {"kind": "choice", "options": ["b", "cd"]}]},
+            {"name": "note", "parts": [{"kind": "text", "text": "h"}, {"kind": "free", "budget": 40}]},
+            {"name": "speed", "parts": [{"kind": "text", "text": "g"}, {"kind": "number", "integer_digits": 2, "decimals": 1}]},
+        ]
+    }
+)
+
 FORKED = compiled(
     Template.model_validate(
         {
@@ -115,6 +125,37 @@ FORKED = compiled(
         }
     )
 )
+
+
+@pytest.mark.parametrize("strategy", ["ar", "self-spec", "fused"])
+def test_a_deadline_leaves_out_what_does_not_have_to_be_there(engines, strategy) -> None:
+    schema = compiled(NOTED)
+    whole = engines[0].generate([1, 2], schema=schema, strategy=strategy, deadline_ms=1e6)
+    assert (whole.skipped_sections, whole.finish_reason, whole.lossless) == ((), "stop", True)
+    assert whole.tokens == engines[0].generate([1, 2], schema=schema, strategy=strategy).tokens
+    cut = engines[0].generate([1, 2], schema=schema, strategy=strategy, deadline_ms=0)
+    assert (cut.skipped_sections, cut.finish_reason, cut.lossless) == (("note",), "deadline", False)
+    assert torch.equal(schema.fill(schema.values(torch.tensor(cut.tokens))), torch.tensor(cut.tokens))
+    assert cut.forwards < whole.forwards or strategy != "ar"
+
+
+def test_sections_that_are_not_asked_for_are_left_out(engines) -> None:
+    schema = compiled(NOTED)
+    answers = [engines[0].generate([1, 2], schema=schema, strategy=s, sections=["speed"]) for s in ("ar", "self-spec", "fused")]
+    assert all(a.tokens == answers[0].tokens for a in answers)
+    assert answers[0].skipped_sections == ("word", "note")
+    assert answers[0].lossless
+    with pytest.raises(UnknownNameError, match="speed"):
+        engines[0].generate([1, 2], schema=schema, sections=["sped"])
+    with pytest.raises(InputError, match="schema"):
+        engines[0].generate([1, 2], sections=["speed"])
+
+
+def test_free_text_ends_at_its_deadline(engines) -> None:
+    late = engines[0].generate([1, 2], deadline_ms=0, max_new_tokens=30)
+    assert (late.tokens, late.finish_reason) == ([], "deadline")
+    with pytest.raises(InputError, match="deadline_ms"):
+        engines[0].generate([1, 2], deadline_ms=-1)
 
 
 @pytest.mark.parametrize("section", ["word", "trajectory", None])
@@ -160,7 +201,6 @@ def test_rollouts_together_are_rollouts_alone(engines, strategy, options, sectio
             "unknown section 'trajectry'; did you mean",
         ),
         ({"rollouts": 2, "schema": FORKED, "temperature": 1.0, "reducer": "men"}, UnknownNameError, "did you mean 'mean'"),
-        ({"deadline_ms": 5}, UnsupportedError, "deadline_ms=5"),
         ({"images": ["x.png"]}, UnsupportedError, "image"),
     ],
 )
