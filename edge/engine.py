@@ -45,6 +45,7 @@ class Engine:
 
     def __init__(self, backbone: Backbone, path: Path) -> None:
         self.backbone, self.path = backbone, path
+        self._session: Session | None = None
         self._compiled: dict[str, Scaffold | Flow] = {}
         self._paces: dict[tuple[str, tuple[str, ...]], Pace] = {}
 
@@ -137,13 +138,12 @@ class Engine:
         canvas = self._canvas(ids, constraint, max_new_tokens, options.get("block_size"))
         exact = is_lossless(STRATEGIES.get(strategy))
         if rollouts == 1 and fork_at is None:
-            session = Session(self.backbone, ids, features, capacity=len(canvas))
+            session = self._session_for(ids, features, len(canvas))
             clock.watch(run(strategies[0](canvas, self.spec), session))
             branches = [canvas]
         else:
             fork = self._fork_row(constraint, fork_at, rollouts, temperature)
-            scratch = SCRATCH + rollouts * (len(canvas) + SCRATCH)
-            session = Session(self.backbone, ids, features, capacity=len(canvas), scratch=scratch)
+            session = self._session_for(ids, features, len(canvas), SCRATCH + rollouts * (len(canvas) + SCRATCH))
             greedy = self._strategy(strategy, 0.0, 1.0, seed, options, rush)
             before = prefix(canvas, canvas.prompt_len + fork)
             clock.watch(run(said_once(greedy, before, self.spec), session))
@@ -154,6 +154,14 @@ class Engine:
         late = deadline_ms is not None
         answers = [self._result(c, constraint, session, exact, late, clock) for c in branches]
         return answers[0] if len(answers) == 1 and fork_at is None else self._joined(answers, constraint, reducer)
+
+    def _session_for(self, ids: torch.Tensor, features: Any, capacity: int, scratch: int = SCRATCH) -> Session:
+        """The engine's one session, started over: a static cache, whatever became of the last request."""
+        if self._session is None:
+            self._session = Session(self.backbone, ids, features, capacity=capacity, scratch=scratch)
+        else:
+            self._session.reset(ids, features, capacity=capacity, scratch=scratch)
+        return self._session
 
     def _fork_row(self, constraint: Constrained, section: str | None, rollouts: int, temperature: float) -> int:
         """The answer row where rollouts part. Raises for what cannot be forked."""

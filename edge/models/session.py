@@ -40,15 +40,19 @@ class Session:
 
         Raises InputError when prompt and answer do not fit, or images and placeholders do not match.
         """
-        self.backbone, self._scratch = backbone, scratch
+        self.backbone = backbone
         self._reply_dtype = torch.promote_types(backbone.dtype, torch.float32)
         self._limit = min(backbone.spec.vocab_limit or backbone.vocab_size, backbone.vocab_size)
         self.tape = backbone.new_tape(capacity + scratch, check=check)
-        self.reset(prompt, images, capacity=capacity)
+        self.reset(prompt, images, capacity=capacity, scratch=scratch)
 
-    def reset(self, prompt: Tensor | Sequence[int], images: ImageFeatures | None = None, *, capacity: int) -> None:
-        """Start over with another request; the tape's buffers are reused when they are large enough. Raises as `__init__`."""
-        b = self.backbone
+    def reset(
+        self, prompt: Tensor | Sequence[int], images: ImageFeatures | None = None, *, capacity: int, scratch: int = SCRATCH
+    ) -> None:
+        """Start over with another request, wherever the last one was left; the tape's buffers are reused when they are large
+        enough. Raises as `__init__`.
+        """
+        b, slots = self.backbone, capacity + scratch
         ids = torch.as_tensor(prompt, dtype=torch.long)
         rows = ids.shape[0]
         if not 0 < rows <= capacity:
@@ -60,10 +64,10 @@ class Session:
             )
         self._place_images(ids, images)
         axes, delta = b.axes(ids, images) if b.spec.position_mode == "mrope" else flat_axes(rows)
-        rest = torch.arange(rows, capacity + self._scratch) + delta
+        rest = torch.arange(rows, slots) + delta
         self._rope = b.rope(torch.cat([axes, rest.expand(axes.shape[0], -1)], dim=1))
-        if self.tape.capacity < capacity + self._scratch:
-            self.tape = b.new_tape(capacity + self._scratch, check=self.tape.check)
+        if self.tape.capacity < slots:
+            self.tape = b.new_tape(slots, check=self.tape.check)
         self.tape.clear()
         self.branches = {TRUNK: TRUNK, GUESS: GUESS}
         self._final: Tensor | None = None
