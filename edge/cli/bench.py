@@ -35,12 +35,13 @@ class BenchPlan:
 
     def run(self) -> int:
         from edge.bench import plan, record
+        from edge.bench.windows import data_path
 
         parent = self.parent if self.parent is not None and self.parent.exists() else None
         result = plan.bench(
             self.model,
             parent,
-            plan.data_path(self.data),
+            data_path(self.data),
             self.split,
             self.limit,
             self.block_sizes,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from edge.bench import plan as bench
-from edge.bench import record
+from edge.bench import record, windows
 from edge.cli.zoo import NANO_PARENT, NANO_PLANNER
 from edge.core.errors import InputError
 
@@ -20,7 +20,7 @@ PINNED = {
 @pytest.fixture(scope="module")
 def result(recorded_data):
     parent = NANO_PARENT if NANO_PARENT.exists() else None
-    return bench.bench(NANO_PLANNER, parent, bench.data_path(recorded_data), limit=6, block_sizes=(8, 32), show=False)
+    return bench.bench(NANO_PLANNER, parent, windows.data_path(recorded_data), limit=6, block_sizes=(8, 32), show=False)
 
 
 def test_pinned_form(result, tmp_path) -> None:
@@ -50,12 +50,12 @@ def test_figures_agree_with_each_other(result) -> None:
 
 
 def test_windows_are_spread_over_the_split(recorded_data) -> None:
-    some = bench.split_windows(bench.data_path(recorded_data), "val", 11)
+    some = windows.split_windows(windows.data_path(recorded_data), "val", 11)
     assert len({w.scene.name for w in some}) > 3
-    assert {bench.site(w.scene.name) for w in some} == {"US-101", "Lankershim"}
+    assert {windows.site(w.scene.name) for w in some} == {"US-101", "Lankershim"}
 
 
 def test_no_data_is_said(monkeypatch) -> None:
     monkeypatch.delenv("EDGE_DATA", raising=False)
     with pytest.raises(InputError, match="give --data FILE or set EDGE_DATA"):
-        bench.data_path(None)
+        windows.data_path(None)

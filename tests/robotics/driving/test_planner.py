@@ -9,7 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from edge.bench.plan import split_windows
+from edge.bench.windows import split_windows
 from edge.cli.zoo import NANO_PLANNER
 from edge.core.errors import CheckpointError, InputError
 from robotics.driving.answer import Answer, parse
