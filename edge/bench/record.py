@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edge.tuned import cpu_name
+
 SCHEMA = "edge.bench/1"
 
 
@@ -19,7 +21,7 @@ def environment() -> dict[str, Any]:
     import torch
 
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -30,14 +32,6 @@ def environment() -> dict[str, Any]:
         "edge-dvla": version("edge-dvla"),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def report(bench: str, rows: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
