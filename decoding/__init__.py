@@ -2,11 +2,16 @@
 
     template.py          an answer as data: literal text with typed holes, in sections
     scaffold.py          a template compiled for a tokenizer: frozen rows, allowed ids per open row, block ends
-    rules.py             pick, accept a prefix, commit by confidence: functions of tensors
+    rules.py             pick, accept a prefix, commit the certain: functions of tensors
     rows.py, canvas.py   rows of a canvas as calls; what every strategy does to a canvas
     autoregressive.py    `ar`: one open token per forward, the oracle and the baseline
     self_speculative.py  `self-spec`: draft a block, verify causally; equal to `ar`
-    threshold.py         `threshold`: confidence-threshold block diffusion; lossy
+    denoise.py           the loop of the lossy strategies, which differ in the rows that a pass makes final:
+      threshold.py         `threshold`: those at or above a probability
+      factor.py            `factor`: those that are the surer the more they are
+      entropy_bound.py     `entropy-bound`: those whose entropies sum to less than a bound
+      static.py            `static`: the same number in every pass
+      section_diffusion.py `section-diffusion`: `threshold` on a scaffold, with block commits
     loop.py              the one loop that drives a strategy on a host
 
 Nothing here knows what a transformer, a socket or a clock is.

@@ -1,4 +1,4 @@
-"""The pure rules under the strategies: pick a token, accept a prefix, commit by confidence. Functions of tensors.
+"""The pure rules under the strategies: pick a token, accept a prefix, commit the certain rows. Functions of tensors.
 
 Shapes: `n` predictions, `V` vocabulary.
 """
@@ -72,11 +72,60 @@ def accepted(draft: Tensor, target: Tensor) -> int:
     return int(wrong[0]) if wrong.numel() else draft.shape[0]
 
 
+CommitRule = Callable[[Tensor, Tensor], Tensor]
+"""(probabilities [n, V], picked ids [n]) -> rows to make final in one denoising pass: indices int64 [m], 1 <= m <= n, each once,
+most certain first. n >= 1. A row whose prediction is NaN comes last, and ties go to the left, so every rule makes progress."""
+
+
+def confidence(probabilities: Tensor, ids: Tensor) -> Tensor:
+    """What each row gives its picked id: float [n] from probabilities [n, V] and ids int64 [n]."""
+    return probabilities.gather(1, ids[:, None]).flatten()
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Shannon entropy of each row in nats: float [n] from probabilities [n, V]."""
+    return torch.special.entr(probabilities).sum(dim=-1)
+
+
 def commit(confidence: Tensor, threshold: float) -> Tensor:
     """Rows that become final in one denoising step: all at or above `threshold`, and always the most confident one.
 
     confidence: float [n], n >= 1. Returns indices int64 [m], most confident first (Fast-dLLM, confidence-aware parallel decoding).
     """
-    order = confidence.argsort(descending=True, stable=True)
-    n = max(1, int((confidence >= threshold).sum()))
-    return order[:n]
+    return _descending(confidence)[: max(1, int((confidence >= threshold).sum()))]
+
+
+def commit_factor(confidence: Tensor, factor: float) -> Tensor:
+    """The longest run of most confident rows in which the k-th has at least 1 - factor / (k + 1), and always the first.
+
+    confidence: float [n], n >= 1. Returns indices int64 [m], most confident first (Fast-dLLM, arXiv 2505.22618, factor-based
+    parallel decoding: the more rows at once, the surer each has to be).
+    """
+    order = _descending(confidence)
+    bound = 1 - factor / torch.arange(2, order.shape[0] + 2, dtype=torch.float64, device=order.device)
+    return order[: max(1, _run(confidence[order] >= bound))]
+
+
+def commit_entropy(entropy: Tensor, bound: float) -> Tensor:
+    """The rows of least entropy while their sum stays below `bound`, and always the first.
+
+    entropy: float [n], in nats, n >= 1. Returns indices int64 [m], least entropy first (EB-Sampler, arXiv 2505.24857: the sum
+    bounds what is lost by drawing rows that depend on each other as if they did not).
+    """
+    order = _descending(-entropy)
+    return order[: max(1, _run(entropy[order].cumsum(0) < bound))]
+
+
+def commit_best(confidence: Tensor, count: int) -> Tensor:
+    """The `count` most confident rows, or all: confidence float [n], n >= 1; indices int64 [m], most confident first."""
+    return _descending(confidence)[: max(1, count)]
+
+
+def _descending(score: Tensor) -> Tensor:
+    """Indices int64 [n] from the highest score to the lowest, ties from left to right, NaN last."""
+    return score.masked_fill(score.isnan(), float("-inf")).argsort(descending=True, stable=True)
+
+
+def _run(holds: Tensor) -> int:
+    """How many of bool [n] hold before the first that does not."""
+    return int(holds.long().cumprod(0).sum())

@@ -23,7 +23,7 @@ class Generate:
     schema: Path | None = None
     """JSON schema file that the answer must follow."""
     strategy: str = "self-spec"
-    """ar, threshold, self-spec or fused."""
+    """ar, self-spec or fused; lossy: threshold, factor, entropy-bound, static or section-diffusion."""
     block_size: int | None = None
     """Rows of a block; the checkpoint's own by default."""
     deadline_ms: float | None = None

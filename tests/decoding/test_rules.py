@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoding.rules import accepted, commit, restrict, sampler, uniform
+from decoding.rules import (
+    accepted,
+    commit,
+    commit_best,
+    commit_entropy,
+    commit_factor,
+    confidence,
+    entropy,
+    restrict,
+    sampler,
+    uniform,
+)
 
 
 @given(st.lists(st.integers(0, 2), max_size=8), st.data())
@@ -27,6 +40,65 @@ def test_commit_takes_the_confident_and_always_the_best(confidence, tau) -> None
     assert len(rows) == max(1, int((c >= tau).sum()))
     assert c[rows[0]] == c.max()
     assert [float(c[r]) for r in rows] == sorted((float(c[r]) for r in rows), reverse=True)
+
+
+RULES = {  # name: (the rule, its parameter from strict to lax)
+    "threshold": (lambda s, x: commit(s, 1 - x), st.floats(-0.5, 1)),
+    "factor": (commit_factor, st.floats(1e-6, 10)),
+    "entropy": (lambda s, x: commit_entropy(1 - s, x), st.floats(0, 10)),  # most certain where s is greatest, as in the others
+    "static": (commit_best, st.integers(1, 15)),
+}
+scores = st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize("name", RULES)
+@given(data=st.data())
+def test_every_rule_names_the_most_certain_rows_and_more_as_it_gets_laxer(name, data) -> None:
+    rule, parameter = RULES[name]
+    score = data.draw(scores)
+    strict, lax = sorted([data.draw(parameter), data.draw(parameter)])
+    best = sorted(range(len(score)), key=lambda i: -torch.tensor(score)[i])
+    if name == "entropy":  # float32 may round two scores to one entropy
+        best = sorted(range(len(score)), key=lambda i: (1 - torch.tensor(score))[i])
+    few, many = rule(torch.tensor(score), strict), rule(torch.tensor(score), lax)
+    assert few.dtype == torch.long
+    assert 1 <= len(few) <= len(many) <= len(score)
+    assert few.tolist() == best[: len(few)]
+    assert many.tolist() == best[: len(many)]
+
+
+@pytest.mark.parametrize("name", RULES)
+@given(data=st.data())
+def test_rows_that_are_not_numbers_come_last_and_progress_is_made(name, data) -> None:
+    rule, parameter = RULES[name]
+    score = data.draw(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), min_size=1, max_size=8))
+    chosen = rule(torch.tensor(score), data.draw(parameter)).tolist()
+    assert 1 <= len(chosen) == len(set(chosen))
+    numbers = [i for i, s in enumerate(score) if s == s]
+    assert set(chosen[: len(numbers)]) <= set(numbers)
+    if name != "static":
+        assert len(chosen) <= max(1, len(numbers))
+
+
+def test_factor_on_paper() -> None:
+    """factor 1 asks the k-th of 1 - 1 / (k + 1): nothing of the first, then 2/3, 3/4, 4/5."""
+    assert commit_factor(torch.tensor([0.1, 0.05]), 1.0).tolist() == [0]
+    assert commit_factor(torch.tensor([0.74, 0.9, 0.1, 0.7]), 1.0).tolist() == [1, 0]
+    assert commit_factor(torch.tensor([0.76, 0.9, 0.1, 0.76, 0.79]), 1.0).tolist() == [1, 4, 0]
+    assert commit_factor(torch.tensor([0.9, 0.2, 0.99]), 0.0).tolist() == [2]
+
+
+def test_entropy_on_paper() -> None:
+    assert commit_entropy(torch.tensor([0.5, 0.1, 0.2]), 0.31).tolist() == [1, 2]
+    assert commit_entropy(torch.tensor([0.5, 0.1, 0.2]), 0.29).tolist() == [1]
+    assert commit_entropy(torch.tensor([0.5, 0.1, 0.2]), 0.0).tolist() == [1]
+    assert commit_entropy(torch.tensor([0.0, 0.0, 0.0]), 0.1).tolist() == [0, 1, 2]
+
+
+def test_confidence_and_entropy_of_predictions() -> None:
+    p = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    assert confidence(p, torch.tensor([1, 0])).tolist() == [0.5, 1.0]
+    assert entropy(p).tolist() == pytest.approx([math.log(2), 0.0])
 
 
 def test_sampling_follows_the_distribution() -> None:
@@ -64,5 +136,5 @@ def test_temperature_zero_is_greedy(temperature) -> None:
 
 
 def test_restrict_forbids() -> None:
-    out = restrict(torch.zeros(1, 3), torch.tensor([[True, False, True]]))
+    out = restrict(torch.zeros(1, 3), [torch.tensor([0, 2])])
     assert out[0].tolist() == [0, float("-inf"), 0]

@@ -7,15 +7,19 @@ import pytest
 import torch
 
 from decoding.autoregressive import autoregressive
+from decoding.entropy_bound import entropy_bound
+from decoding.factor import factor
 from decoding.loop import run
 from decoding.self_speculative import self_speculative
+from decoding.static import static
 from decoding.threshold import threshold
 from edge.core.blockspec import BlockSpec
 from edge.core.types import Canvas
 from tests.decoding.slow_host import SlowHost, TinyTransformer
 
 VOCAB, MASK = 20, 19
-ALL = [autoregressive, self_speculative, threshold]
+LOSSLESS = [autoregressive, self_speculative]
+ALL = [*LOSSLESS, threshold, factor, entropy_bound, static]
 
 
 def spec(**kwargs) -> BlockSpec:
@@ -86,7 +90,7 @@ def test_lengths_that_no_block_divides(strategy, n) -> None:
     tokens, _, canvas = answer(strategy, [4], n, spec())
     assert len(tokens) == n
     assert canvas.finish == "length"
-    if strategy is not threshold:
+    if strategy in LOSSLESS:
         assert tokens == answer(strategy, [4], 20, spec())[0][:n]
 
 
@@ -96,7 +100,7 @@ def test_block_sizes_other_than_the_trained_one(size) -> None:
     assert answer(self_speculative, [1, 2, 3], 21, spec(), block_size=size)[0] == expected
 
 
-@pytest.mark.parametrize("strategy", [autoregressive, self_speculative])
+@pytest.mark.parametrize("strategy", LOSSLESS)
 def test_strategies_that_verify_refuse_a_checkpoint_without_causal_mode(strategy) -> None:
     with pytest.raises(Exception, match="has none"):
         answer(strategy, [1], 4, V2)
