@@ -95,6 +95,13 @@ def _cut(canvas: Canvas, end: int) -> None:
     canvas.tokens, canvas.decided, canvas.frozen = (t[:end] for t in (canvas.tokens, canvas.decided, canvas.frozen))
 
 
+def given(canvas: Canvas, row: int) -> Tensor:
+    """Ids int64 that row `row` may take beside everything decided; none where it has to wait for rows before it."""
+    assert canvas.constraint is not None
+    p = canvas.prompt_len
+    return canvas.constraint.allowed_given(row - p, canvas.tokens[p:], canvas.decided[p:])
+
+
 def choose(canvas: Canvas, row: int, logits: Tensor, pick: Pick) -> int:
     """The token picked for the frontier row `row` from logits [V], under the constraint."""
     ids = None

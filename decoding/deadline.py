@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from decoding import rows
-from decoding.canvas import choose, decide, prefill
+from decoding.canvas import choose, decide, given, prefill
 from decoding.flow import Flow
 from decoding.rules import Pick, restrict
 from decoding.scaffold import Scaffold
@@ -132,7 +131,7 @@ def close(canvas: Canvas, spec: BlockSpec, optional: frozenset[str], pick: Pick)
             decide(canvas, canvas.kept, choose(canvas, canvas.kept, logits, pick), spec)
     rest: list[int] = []
     for row in (r for r in places if not canvas.decided[r]):
-        if scaffold.pad_token_id is not None and bool((_given(canvas, row) == scaffold.pad_token_id).any()):
+        if scaffold.pad_token_id is not None and bool((given(canvas, row) == scaffold.pad_token_id).any()):
             decide(canvas, row, scaffold.pad_token_id, spec)
         else:
             rest.append(row)
@@ -142,15 +141,9 @@ def close(canvas: Canvas, spec: BlockSpec, optional: frozenset[str], pick: Pick)
         assert reply is not None
         forwards += 1
         for row, logits in zip(rest, reply.logits, strict=True):
-            picked = pick(restrict(logits[None], [_given(canvas, row)]), torch.tensor([row]))
+            picked = pick(restrict(logits[None], [given(canvas, row)]), torch.tensor([row]))
             decide(canvas, row, int(picked[0]), spec)
     return forwards
-
-
-def _given(canvas: Canvas, row: int) -> Tensor:
-    assert canvas.constraint is not None
-    p = canvas.prompt_len
-    return canvas.constraint.allowed_given(row - p, canvas.tokens[p:], canvas.decided[p:])
 
 
 def _stop(canvas: Canvas) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from decoding import rows
-from decoding.canvas import prefill, settle
+from decoding.canvas import given, prefill, settle
 from decoding.rules import CommitRule, Pick, greedy, restrict
 from edge.core.blockspec import BlockSpec
 from edge.core.types import GUESS, TRUNK, After, At, Call, Canvas, Draft, Keep, Reply, Strategy
@@ -29,7 +29,7 @@ def seed(canvas: Canvas, logits: Tensor | None, pick: Pick) -> None:
     if logits is None:
         return
     row = canvas.kept
-    ids = None if canvas.constraint is None else [_given(canvas, row)]
+    ids = None if canvas.constraint is None else [given(canvas, row)]
     canvas.tokens[row] = pick(restrict(logits[None], ids), torch.tensor([row]))[0]
     canvas.decided[row] = True
 
@@ -111,13 +111,13 @@ def _held(canvas: Canvas, row: int) -> list[Tensor]:
 def _commit(canvas: Canvas, open_rows: Tensor, logits: Tensor, rule: CommitRule, pick: Pick) -> None:
     """Decide the rows that the rule names, in its order; a row that then contradicts a better one waits for the next pass."""
     if canvas.constraint is not None:
-        may = [_given(canvas, int(r)) for r in open_rows]
+        may = [given(canvas, int(r)) for r in open_rows]
         ready = torch.tensor([bool(m.numel()) for m in may])  # the others wait for rows before them
         open_rows, logits = open_rows[ready], restrict(logits, may)[ready]
     ids = pick(logits, open_rows)
     for n in rule(logits.float().softmax(dim=-1), ids).tolist():
         row, token = int(open_rows[n]), int(ids[n])
-        if canvas.constraint is None or bool((_given(canvas, row) == token).any()):
+        if canvas.constraint is None or bool((given(canvas, row) == token).any()):
             canvas.tokens[row] = token
             canvas.decided[row] = True
 
@@ -145,13 +145,6 @@ def _settled(canvas: Canvas) -> bool:
     if canvas.constraint is not None:
         settle(canvas)
     return canvas.finish is not None
-
-
-def _given(canvas: Canvas, row: int) -> Tensor:
-    """Ids that row `row` may take beside everything decided."""
-    assert canvas.constraint is not None
-    p = canvas.prompt_len
-    return canvas.constraint.allowed_given(row - p, canvas.tokens[p:], canvas.decided[p:])
 
 
 def _finished(canvas: Canvas, spec: BlockSpec, end: int) -> bool:
