@@ -8,7 +8,7 @@ step, each lineage a branch of the trunk. A lineage sees the trunk and itself, s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +16,78 @@ from torch import Tensor
 
 from decoding.canvas import prefill
 from edge.core.blockspec import BlockSpec
-from edge.core.types import LINEAGE, After, At, Call, Canvas, Host, Keep, Reply, Strategy
+from edge.core.types import LINEAGE, TRUNK, After, At, Call, Canvas, Draft, Host, Keep, Reply, Strategy
+
+
+def up_to(strategy: Strategy, canvas: Canvas, row: int, spec: BlockSpec) -> Strategy:
+    """Run `strategy` on the scaffolded `canvas` until all rows before canvas row `row` are decided, and there open it for a fork.
+
+    What was decided beyond is open again, and predictions of it that are at hand stand as a draft. The prompt, and as much as is
+    known of what follows, is encoded on the trunk and not once per lineage; the row before the first open one stays pending.
+    """
+    call: Call | None = None
+    reply: Reply | None = None
+    try:
+        request = next(strategy)
+        while canvas.frontier < row:
+            if isinstance(request, Keep):
+                yield request
+                request = strategy.send(None)
+                continue
+            call, reply = request, (yield request)
+            request = strategy.send(reply)
+        if isinstance(request, Keep) and call is not None:
+            yield from _keep_before(_first_open(canvas, row) - 1, canvas, call, request, spec)
+            strategy.send(None)  # a strategy that drafts ahead says now what it drafted
+    except StopIteration:
+        pass
+    strategy.close()
+    _reopen(canvas, row, call, reply)
+    if canvas.kept < canvas.prompt_len:
+        before = prefix(canvas, canvas.frontier)
+        yield from prefill(before, spec)
+        canvas.kept = before.kept
+
+
+def _keep_before(limit: int, canvas: Canvas, call: Call, keep: Keep, spec: BlockSpec) -> Strategy:
+    """Keep of the last round what lies before canvas row `limit`; rows of one order are kept together or not at all."""
+    start = int(call.position[keep.rows].min())
+    canvas.kept = min(canvas.kept, limit) if spec.commit == "causal" else start
+    mine = keep.rows[call.position[keep.rows] < canvas.kept]
+    if mine.numel():
+        yield Keep(mine)
+
+
+def _first_open(canvas: Canvas, row: int) -> int:
+    """The first row from `row` on that the scaffold leaves open, or the end."""
+    open_ = (~canvas.frozen[row:]).nonzero()
+    return row + int(open_[0]) if open_.numel() else len(canvas)
+
+
+def _reopen(canvas: Canvas, row: int, call: Call | None, reply: Reply | None) -> None:
+    """Forget what was decided from `row` on, but for its predictions."""
+    again = canvas.decided & ~canvas.frozen
+    again[:row] = False
+    canvas.decided[again] = False
+    canvas.finish = None
+    if call is None or reply is None or not bool(again.any()):
+        return
+    at = {
+        int(call.position[w.row]) + 1: n
+        for n, w in enumerate(call.want)
+        if isinstance(w, After) and int(call.branch[w.row]) == TRUNK
+    }
+    seen = [r for r in again.nonzero().flatten().tolist() if r in at]
+    draft = canvas.draft
+    rows, logits = [torch.tensor(seen, dtype=torch.long)], [reply.logits[[at[r] for r in seen]]]
+    if draft is not None:
+        later = draft.rows > (seen[-1] if seen else -1)
+        rows, logits = [*rows, draft.rows[later]], [*logits, draft.logits[later]]
+    canvas.draft = Draft(torch.cat(rows), torch.cat(logits)) if sum(map(len, rows)) else None
 
 
 def prefix(canvas: Canvas, row: int) -> Canvas:
-    """The canvas up to canvas row `row`, to be decoded before a fork. Shares nothing that is written to."""
+    """The canvas up to canvas row `row`. Shares nothing that is written to."""
     return dataclasses.replace(
         canvas,
         tokens=canvas.tokens[:row].clone(),
@@ -30,19 +97,9 @@ def prefix(canvas: Canvas, row: int) -> Canvas:
     )
 
 
-def continued(canvas: Canvas, said: Canvas) -> Canvas:
-    """A fresh lineage: the whole `canvas` with its beginning as it was `said`."""
-    n = len(said)
-    tokens, decided, frozen = canvas.tokens.clone(), canvas.decided.clone(), canvas.frozen.clone()
-    tokens[:n], decided[:n], frozen[:n] = said.tokens, said.decided, said.frozen
-    return dataclasses.replace(canvas, tokens=tokens, decided=decided, frozen=frozen, kept=said.kept, finish=None, draft=None)
-
-
-def said_once(strategy: Callable[[Canvas, BlockSpec], Strategy], canvas: Canvas, spec: BlockSpec) -> Strategy:
-    """Decode what comes before a fork, and make sure that the prompt is encoded on the trunk and not once per lineage."""
-    yield from strategy(canvas, spec)
-    if canvas.kept < canvas.prompt_len:
-        yield from prefill(canvas, spec)
+def lineage(canvas: Canvas) -> Canvas:
+    """A canvas of its own that goes on where `canvas` stands."""
+    return prefix(canvas, len(canvas))
 
 
 @dataclass(slots=True)

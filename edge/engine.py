@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from decoding.canvas import constrained
 from decoding.deadline import hurried
 from decoding.flow import Flow
-from decoding.fork import continued, prefix, said_once, together
+from decoding.fork import lineage, together, up_to
 from decoding.guarantees import is_lossless
 from decoding.loop import run
 from decoding.reduce import reduce
@@ -145,9 +145,8 @@ class Engine:
             fork = self._fork_row(constraint, fork_at, rollouts, temperature)
             session = self._session_for(ids, features, len(canvas), SCRATCH + rollouts * (len(canvas) + SCRATCH))
             greedy = self._strategy(strategy, 0.0, 1.0, seed, options, rush)
-            before = prefix(canvas, canvas.prompt_len + fork)
-            clock.watch(run(said_once(greedy, before, self.spec), session))
-            branches = [continued(canvas, before) for _ in strategies]
+            clock.watch(run(up_to(greedy(canvas, self.spec), canvas, canvas.prompt_len + fork, self.spec), session))
+            branches = [lineage(canvas) for _ in strategies]
             clock.watch(together([s(c, self.spec) for s, c in zip(strategies, branches, strict=True)], session))
         if rush is not None:
             rush.done(session.forwards, branches[0].skipped)

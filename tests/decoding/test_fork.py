@@ -12,7 +12,7 @@ import torch
 
 from decoding.autoregressive import autoregressive
 from decoding.canvas import scaffolded
-from decoding.fork import continued, prefix, said_once, together
+from decoding.fork import lineage, together, up_to
 from decoding.fused import fused
 from decoding.loop import run
 from decoding.reduce import medoid, numbers, reduce
@@ -33,10 +33,10 @@ def rollouts(form, scaffold, row: int, prompt, model, seeds, temperature: float,
     strategy, options = form
     options = options if strategy is autoregressive else {**options, "block_size": block}
     canvas = scaffolded(prompt, scaffold, block)
-    host, before = SlowHost(model, spec()), prefix(canvas, canvas.prompt_len + row)
-    for _ in run(said_once(lambda c, s: strategy(c, s, **options), before, spec()), host):
+    host = SlowHost(model, spec())
+    for _ in run(up_to(strategy(canvas, spec(), **options), canvas, canvas.prompt_len + row, spec()), host):
         pass
-    lineages = [continued(canvas, before) for _ in seeds]
+    lineages = [lineage(canvas) for _ in seeds]
     picks = [sampler(temperature, 0.95, s) for s in seeds]
     for _ in together([strategy(c, spec(), pick=p, **options) for c, p in zip(lineages, picks, strict=True)], host):
         pass
