@@ -7,6 +7,7 @@
     autoregressive.py    `ar`: one open token per forward, the oracle and the baseline
     self_speculative.py  `self-spec`: draft a block, verify causally; equal to `ar`
     threshold.py         `threshold`: confidence-threshold block diffusion; lossy
+    streaming.py         `streaming`: a window under a plain causal mask, kept from the left at every forward; lossy
     loop.py              the one loop that drives a strategy on a host
 
 Nothing here knows what a transformer, a socket or a clock is.
