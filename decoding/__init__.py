@@ -8,6 +8,7 @@
     self_speculative.py  `self-spec`: draft a block, verify causally; equal to `ar`
     threshold.py         `threshold`: confidence-threshold block diffusion; lossy
     streaming.py         `streaming`: a window under a plain causal mask, kept from the left at every forward; lossy
+    deferred.py          `dcd`: threshold decoding of a window that slides with the first open row; lossy
     loop.py              the one loop that drives a strategy on a host
 
 Nothing here knows what a transformer, a socket or a clock is.
