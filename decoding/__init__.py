@@ -12,6 +12,8 @@
       entropy_bound.py     `entropy-bound`: those whose entropies sum to less than a bound
       static.py            `static`: the same number in every pass
       section_diffusion.py `section-diffusion`: `threshold` on a scaffold, with block commits
+      deferred.py          `dcd`: `threshold` in a window that slides with the first open row
+    streaming.py         `streaming`: a window under a plain causal mask, kept from the left at every forward; lossy
     loop.py              the one loop that drives a strategy on a host
 
 Nothing here knows what a transformer, a socket or a clock is.

@@ -40,7 +40,7 @@ def require_causal(spec: BlockSpec, strategy: str) -> None:
     """Refuse a strategy that needs a causal mode on a checkpoint without one."""
     if not spec.causal_mode:
         raise UnsupportedError(
-            f"strategy {strategy!r} verifies in the model's causal mode and this checkpoint has none "
+            f"strategy {strategy!r} runs in the model's causal mode and this checkpoint has none "
             "(BlockSpec.causal_mode is false); use strategy 'threshold'"
         )
     if spec.prompt != "causal" or spec.commit != "causal":
@@ -100,6 +100,16 @@ def given(canvas: Canvas, row: int) -> Tensor:
     assert canvas.constraint is not None
     p = canvas.prompt_len
     return canvas.constraint.allowed_given(row - p, canvas.tokens[p:], canvas.decided[p:])
+
+
+def end_at_stop(canvas: Canvas, spec: BlockSpec) -> None:
+    """End free text after the first stop token of its decided leading rows: one behind an open row may yet be cut off itself."""
+    if canvas.constraint is not None or canvas.finish is not None or not spec.stop_ids:
+        return
+    hits = torch.isin(canvas.answer(), as_tensor(list(spec.stop_ids))).nonzero()
+    if hits.numel():
+        _cut(canvas, canvas.prompt_len + int(hits[0]) + 1)
+        canvas.finish = "stop"
 
 
 def choose(canvas: Canvas, row: int, logits: Tensor, pick: Pick) -> int:

@@ -15,10 +15,19 @@ import torch
 from torch import Tensor
 
 from decoding import rows
-from decoding.canvas import given, prefill, settle
+from decoding.canvas import end_at_stop, given, prefill, settle
 from decoding.rules import CommitRule, Pick, greedy, restrict
 from edge.core.blockspec import BlockSpec
 from edge.core.types import GUESS, TRUNK, After, At, Call, Canvas, Draft, Keep, Reply, Strategy
+
+Window = Callable[[Tensor], Tensor]
+"""Open rows of a block, int64 [n] counted from its first row, n >= 1 -> those of them whose turn it is, at least one."""
+
+
+def whole(open_rows: Tensor) -> Tensor:
+    """A `Window`: all open rows of the block."""
+    return open_rows
+
 
 Lead = Callable[[Canvas, Tensor | None, Pick], None]
 """What becomes of the prediction float [V] that the pass before a block makes of its first row (None: that row is decided)."""
@@ -45,25 +54,25 @@ def denoise(
     rule: CommitRule,
     *,
     block_size: int | None = None,
-    sub_block: int | None = None,
+    window: Window = whole,
     lead: Lead = seed,
     pick: Pick = greedy,
 ) -> Strategy:
     """Denoise block after block of `block_size` rows (default: the checkpoint's), or of the scaffold's own.
 
-    sub_block: rows of a block that are made final before those behind them may be, all still in the block's one bidirectional pass
-    (default: the whole block). lead: for checkpoints with label shift 1, where a block's first row is predicted by the pass before.
+    window: the open rows that a pass may make final; it computes the whole block nonetheless. lead: for checkpoints with label
+    shift 1, where a block's first row is predicted by the pass before.
     """
-    if _settled(canvas):
+    if _over(canvas, spec):
         return
     if canvas.kept < canvas.prompt_len:
         logits = yield from prefill(canvas, spec)
         if spec.draft_shift == 1:
             lead(canvas, logits, pick)
-    while not _settled(canvas):
+    while not _over(canvas, spec):
         end = block_end(canvas, spec, block_size or spec.block_size)
-        end = yield from _fill(canvas, spec, end, rule, sub_block or end, pick)
-        if _finished(canvas, spec, end):
+        yield from _fill(canvas, spec, end, rule, window, pick)
+        if canvas.finish is not None:
             return
         logits = yield from _make_permanent(canvas, spec, end)
         if spec.draft_shift == 1:
@@ -79,27 +88,24 @@ def block_end(canvas: Canvas, spec: BlockSpec, size: int) -> int:
     return min(origin + n * size, len(canvas))
 
 
-def _fill(
-    canvas: Canvas, spec: BlockSpec, end: int, rule: CommitRule, sub_block: int, pick: Pick
-) -> Generator[Call | Keep, Reply | None, int]:
-    """Denoise the block up to row `end`, its sub-blocks in turn. Returns its end, earlier where the answer is complete before."""
+def _fill(canvas: Canvas, spec: BlockSpec, end: int, rule: CommitRule, window: Window, pick: Pick) -> Strategy:
+    """Denoise the block up to row `end`, or until the answer is complete."""
     start = canvas.kept
     # With commit "none" the last denoising pass itself is kept, so its rows are said rather than guessed.
     branch = TRUNK if spec.commit == "none" else GUESS
     if spec.commit == "none" and bool(canvas.decided[start:end].all()):
         yield rows.block(canvas, start, end, (), branch)
     while (open_rows := (~canvas.decided[start:end]).nonzero().flatten()).numel():
-        turn = open_rows[open_rows // sub_block == open_rows[0] // sub_block] + start
+        turn = window(open_rows) + start
         predicted = _held(canvas, int(turn[0]))
         asked = turn[len(predicted) :]
         if asked.numel():
             reply = yield rows.block(canvas, start, end, tuple(At(int(r) - start) for r in asked), branch)
             assert reply is not None
             predicted.append(reply.logits)
-        _commit(canvas, turn, torch.cat(predicted), rule, pick)
-        _settled(canvas)
-        end = min(end, len(canvas))
-    return end
+        fill(canvas, turn, torch.cat(predicted), lambda p, ids, _: rule(p, ids), pick)
+        if _over(canvas, spec):
+            return
 
 
 def _held(canvas: Canvas, row: int) -> list[Tensor]:
@@ -108,14 +114,17 @@ def _held(canvas: Canvas, row: int) -> list[Tensor]:
     return [draft.logits] if draft is not None and int(draft.rows[0]) == row else []
 
 
-def _commit(canvas: Canvas, open_rows: Tensor, logits: Tensor, rule: CommitRule, pick: Pick) -> None:
-    """Decide the rows that the rule names, in its order; a row that then contradicts a better one waits for the next pass."""
+def fill(canvas: Canvas, open_rows: Tensor, logits: Tensor, rule: Callable[[Tensor, Tensor, Tensor], Tensor], pick: Pick) -> None:
+    """Decide the rows that `rule` (of probabilities [n, V], picked ids [n] and rows [n]) names, in its order.
+
+    A row that then contradicts a better one waits for the next pass.
+    """
     if canvas.constraint is not None:
         may = [given(canvas, int(r)) for r in open_rows]
         ready = torch.tensor([bool(m.numel()) for m in may])  # the others wait for rows before them
         open_rows, logits = open_rows[ready], restrict(logits, may)[ready]
     ids = pick(logits, open_rows)
-    for n in rule(logits.float().softmax(dim=-1), ids).tolist():
+    for n in rule(logits.float().softmax(dim=-1), ids, open_rows).tolist():
         row, token = int(open_rows[n]), int(ids[n])
         if canvas.constraint is None or bool((given(canvas, row) == token).any()):
             canvas.tokens[row] = token
@@ -137,28 +146,8 @@ def _make_permanent(canvas: Canvas, spec: BlockSpec, end: int) -> Generator[Call
     return reply.logits[0] if wanted and reply is not None else None
 
 
-def _settled(canvas: Canvas) -> bool:
-    """Decide what the constraint leaves no choice about; whether the answer is complete.
-
-    Free text ends with its block instead: rows behind a stop token count.
-    """
-    if canvas.constraint is not None:
-        settle(canvas)
+def _over(canvas: Canvas, spec: BlockSpec) -> bool:
+    """Decide what the constraint leaves no choice about; whether the answer is complete."""
+    end_at_stop(canvas, spec)
+    settle(canvas)
     return canvas.finish is not None
-
-
-def _finished(canvas: Canvas, spec: BlockSpec, end: int) -> bool:
-    """Whether the block up to `end` ends the answer; free text is cut after its first stop token."""
-    if canvas.finish is not None:
-        return True
-    if canvas.constraint is None:
-        p = canvas.prompt_len
-        for r in range(p, end):
-            if int(canvas.tokens[r]) in spec.stop_ids:
-                canvas.tokens, canvas.decided, canvas.frozen = (t[: r + 1] for t in (canvas.tokens, canvas.decided, canvas.frozen))
-                canvas.finish = "stop"
-                return True
-    if end == len(canvas):
-        canvas.finish = "stop" if canvas.constraint is not None else "length"
-        return True
-    return False

@@ -60,6 +60,20 @@ def fused(
     )
 
 
+def filled_first(canvas: Canvas, start: int, stop: int) -> Call:
+    """Canvas rows `start .. stop-1` in causal order on the trunk, decided ones before masked ones, each at its own position.
+
+    Every masked row sees all decided ones, and nothing but order hides a row, so a plain causal kernel computes the call as it
+    lies. All masked rows are wanted `At`, by position. Order and position agree on the decided rows that lead.
+    """
+    decided = canvas.decided[start:stop]
+    position = (~decided).long().argsort(stable=True) + start
+    masked = ~canvas.decided[position]
+    n = stop - start
+    want = tuple(At(k) for k in range(int(decided.sum()), n))
+    return Call(canvas.tokens[position], masked, positions(start, stop), torch.full((n,), TRUNK), position, want)
+
+
 def block_causal(canvas: Canvas, start: int, stop: int, block_size: int, want: tuple[Want, ...]) -> Call:
     """Decided rows `start .. stop-1` on the trunk: both ways inside a block of the absolute grid, causal across blocks."""
     call = causal(canvas, start, stop, want)

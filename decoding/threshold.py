@@ -6,7 +6,7 @@ Each pass makes final every row whose probability reaches the threshold, and alw
 
 from __future__ import annotations
 
-from decoding.denoise import denoise
+from decoding.denoise import denoise, whole
 from decoding.rules import Pick, commit, confidence, greedy
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import InputError
@@ -34,6 +34,6 @@ def threshold(
         spec,
         lambda probabilities, ids: commit(confidence(probabilities, ids), threshold),
         block_size=block_size,
-        sub_block=sub_block,
+        window=whole if sub_block is None else lambda open_rows: open_rows[open_rows // sub_block == open_rows[0] // sub_block],
         pick=pick,
     )
