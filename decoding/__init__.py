@@ -8,6 +8,7 @@
     self_speculative.py  `self-spec`: draft a block, verify causally; equal to `ar`
     threshold.py         `threshold`: confidence-threshold block diffusion; lossy
     loop.py              the one loop that drives a strategy on a host
+    trace.py             what each forward did to a canvas, seen from outside
 
 Nothing here knows what a transformer, a socket or a clock is.
 """
