@@ -32,6 +32,7 @@ from edge.models.backbone import Backbone
 from edge.models.loading import load_model
 from edge.models.session import SCRATCH, Session
 from edge.models.text import ChatTokenizer, Message
+from edge.trace.observe import Trace, Tracer
 
 STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
 Constrained = Scaffold | Flow | None
@@ -102,6 +103,7 @@ class Engine:
         fork_at: str | None = None,
         deadline_ms: float | None = None,
         sections: Sequence[str] | None = None,
+        trace: Trace | None = None,
         **options: Any,
     ) -> Generation:
         """Answer a prompt: chat messages, or token ids (with image placeholder ids where images go).
@@ -109,8 +111,9 @@ class Engine:
         images: PIL images, file paths or uint8 arrays [H, W, 3], in the order of their places in the prompt.
         schema: what the answer must follow: a JSON schema, a pydantic model class, or a compiled one. options: the strategy's own,
         such as block_size or threshold. rollouts: answers that part at section `fork_at` (by default the last), sampled with the
-        seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean, median, medoid).
-        Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint cannot do.
+        seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean, median, medoid). trace: is told
+        what every forward did. Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint
+        cannot do.
         """
         _later(deadline_ms=(deadline_ms, None), sections=(sections, None))
         reducer = options.pop("reducer", "mean")
@@ -128,17 +131,19 @@ class Engine:
             )
         canvas = self._canvas(ids, constraint, max_new_tokens, options.get("block_size"))
         exact = is_lossless(STRATEGIES.get(strategy))
+        follow = _unwatched if trace is None else Tracer(trace, strategy, lambda token: self._text([token])).follow
         if rollouts == 1 and fork_at is None:
             session = Session(self.backbone, ids, features, capacity=len(canvas))
-            clock.watch(run(strategies[0](canvas, self.spec), session))
+            clock.watch(run(follow(strategies[0](canvas, self.spec), canvas), session))
             return self._result(canvas, constraint, session, exact, clock)
         fork = self._fork_row(constraint, fork_at, rollouts, temperature)
         session = Session(self.backbone, ids, features, capacity=len(canvas), scratch=SCRATCH + rollouts * (len(canvas) + SCRATCH))
         greedy = self._strategy(strategy, 0.0, 1.0, seed, options)
         before = prefix(canvas, canvas.prompt_len + fork)
-        clock.watch(run(said_once(greedy, before, self.spec), session))
+        clock.watch(run(follow(said_once(greedy, before, self.spec), before), session))
         lineages = [continued(canvas, before) for _ in strategies]
-        clock.watch(together([s(c, self.spec) for s, c in zip(strategies, lineages, strict=True)], session))
+        pairs = zip(strategies, lineages, strict=True)
+        clock.watch(together([follow(s(c, self.spec), c, n) for n, (s, c) in enumerate(pairs, start=1)], session))
         branches = [self._result(c, constraint, session, exact, clock) for c in lineages]
         return self._joined(branches, constraint, reducer)
 
@@ -246,6 +251,10 @@ class _Clock:
 
     def done(self) -> dict[str, float]:
         return self._laps | {"total": (time.perf_counter() - self._start) * 1e3}
+
+
+def _unwatched(strategy: Strategy, canvas: Canvas, lineage: int = 0) -> Strategy:
+    return strategy
 
 
 def _later(**given: tuple[Any, Any]) -> None:
