@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from edge.core.tracing import Kind, State
 from edge.core.types import TRUNK, At, Call, Canvas, Keep, Reply, Strategy
 
@@ -20,7 +22,8 @@ class Effect:
 
     frontier: the first open row when the call was made; drafted: predictions `At` a row, one for each branch that a row is
     drafted in; states: a letter of `State` for every answer row; written: (row, id) decided by this forward; missed: (row, id)
-    shown as guesses and not accepted; dropped: rows decided by earlier forwards that are open again or gone.
+    shown as guesses and not accepted; dropped: rows decided by earlier forwards that are open again, gone,
+    or hold another token.
     """
 
     kind: Kind
@@ -72,7 +75,7 @@ def effect(told: Canvas, before: Canvas, call: Call, after: Canvas) -> Effect:
     p, end = before.prompt_len, len(after)
     guesses = _guesses(before, call)
     predicted = [int(call.position[w.row]) for w in call.want if isinstance(w, At)]
-    decided, known = after.decided.tolist(), told.decided.tolist()
+    decided, known = after.decided.tolist(), _still(told, after).tolist()
     written = [r for r in range(p, end) if decided[r] and not known[r]]
     states = [State.OPEN] * (end - p) + [State.GONE] * (len(told) - end)
     for r in predicted:
@@ -87,7 +90,7 @@ def effect(told: Canvas, before: Canvas, call: Call, after: Canvas) -> Effect:
     for r in after.frozen[p:].nonzero().flatten().tolist():
         states[r] = State.FROZEN
     return Effect(
-        kind=_kind(before, call, bool(guesses), any(r in written for r in predicted)),
+        kind=_kind(before, call, bool(guesses), any(states[r - p] is State.NEW for r in predicted)),
         frontier=before.frontier - p,
         rows=len(call),
         drafted=len(predicted),
@@ -106,10 +109,10 @@ def _guesses(before: Canvas, call: Call) -> dict[int, int]:
 
 def _kind(before: Canvas, call: Call, guessed: bool, denoised: bool) -> Kind:
     trunk = call.branch == TRUNK
+    if denoised:
+        return "denoise"
     if bool(call.masked.any()):
-        if bool((trunk & ~call.masked).any()) and bool((call.masked & ~trunk).any()):
-            return "fused"
-        return "denoise" if denoised else "draft"
+        return "fused" if bool((trunk & ~call.masked).any() and (call.masked & ~trunk).any()) else "draft"
     if guessed:
         return "verify"
     return "prefill" if int(call.position.min()) < before.prompt_len else "step"
@@ -147,7 +150,12 @@ def _settled(new: set[int], told: Canvas, after: Canvas) -> set[int]:
     return out
 
 
+def _still(told: Canvas, after: Canvas) -> Tensor:
+    """bool [L], rows of `after` that had their token before."""
+    n = len(after)
+    return told.decided[:n] & after.decided & (told.tokens[:n] == after.tokens)
+
+
 def _dropped(told: Canvas, after: Canvas) -> int:
-    earlier = told.decided & ~told.frozen
-    still = earlier[: len(after)] & after.decided
-    return int(earlier.sum()) - int(still.sum())
+    still, n = _still(told, after) & ~told.frozen[: len(after)], int((told.decided & ~told.frozen).sum())
+    return n - int(still.sum())

@@ -7,8 +7,8 @@ from typing import Literal
 
 Kind = Literal["prefill", "step", "draft", "denoise", "verify", "fused"]
 """prefill: rows that are decided, the prompt's among them; step: decided rows behind the prompt (a causal step, or the commit of a
-denoised block); draft, denoise: masked rows, none or some of which this forward decides; verify: guesses on the trunk; fused: rows
-on the trunk and masked ones beside them."""
+denoised block); denoise: masked rows, some of which this forward decides; draft: masked rows, none of which it does; verify:
+guesses on the trunk; fused: rows on the trunk, and a draft beside them."""
 
 
 class State(StrEnum):

@@ -64,7 +64,7 @@ class TraceRecord(Frozen):
     rejected: Count
     """Rows guessed and left open, or gone with the end of the answer."""
     dropped: Count
-    """Rows decided earlier that are open again, or gone."""
+    """Rows decided earlier that are open again, gone, or decided otherwise (they then count anew)."""
     section: str | None
     """Of a scaffold, the section that the first open row stood in when the forward began."""
     sections: tuple[tuple[str, Count], ...]

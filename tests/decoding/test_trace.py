@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decoding import rows
 from decoding.autoregressive import autoregressive
 from decoding.canvas import constrained, scaffolded
 from decoding.fused import fused
@@ -17,10 +19,10 @@ from decoding.schema import build
 from decoding.self_speculative import self_speculative
 from decoding.template import Choice, Template, TemplateSection
 from decoding.threshold import threshold
-from decoding.trace import Effect, watched
+from decoding.trace import Effect, effect, watched
 from edge.core.blockspec import BlockSpec
 from edge.core.tracing import State
-from edge.core.types import TRUNK, Call, Canvas, Strategy
+from edge.core.types import GUESS, TRUNK, After, At, Call, Canvas, Strategy
 from tests.decoding.slow_host import SlowHost, TinyTransformer
 from tests.decoding.test_exactness import FORMS, STOP, VOCAB, Letters, compiled, copied, prompts, spec, templates
 
@@ -162,3 +164,31 @@ def test_rows_behind_a_stop_are_dropped() -> None:
         dropped += sum(e.dropped for e in effects)
         assert all(e.dropped == 0 for e in effects[:-1])
     assert dropped > 0
+
+
+def test_rows_that_are_taken_back_are_dropped_and_count_anew() -> None:
+    """No strategy has to stand by what it decided: one row is opened again, one rewritten, one stays."""
+    told = Canvas.open(torch.tensor([7]), 4)
+    told.tokens[1:4], told.decided[1:4] = torch.tensor([1, 2, 3]), True
+    after = copied(told)
+    after.decided[2], after.tokens[3], after.decided[4] = False, 9, True
+    e = effect(told, told, rows.block(told, 1, 5, (At(3),)), after)
+    assert e.states == "d.nn"
+    assert (e.kind, e.drafted, e.dropped, e.written) == ("denoise", 1, 2, [(2, 9), (3, 0)])
+
+
+def test_a_forward_that_decides_its_masked_rows_denoises_whatever_is_beside_them() -> None:
+    """A window behind pending rows, decided and encoded at once: the same call is a fused draft where nothing comes of it."""
+    told = Canvas.open(torch.tensor([7]), 3)
+    after = copied(told)
+    after.decided[3] = True
+    call = rows.fused(told, 0, 1, told.tokens, (), [(1, 4, torch.tensor([2, 3]))])
+    assert (effect(told, told, call, after).kind, effect(told, told, call, told).kind) == ("denoise", "fused")
+
+
+def test_only_what_is_shown_on_the_trunk_is_a_guess() -> None:
+    told = Canvas.open(torch.tensor([7]), 2)
+    call = rows.causal(told, 0, 3, (After(0),), guess=torch.tensor([7, 1, 2]))
+    aside = dataclasses.replace(call, branch=torch.tensor([TRUNK, TRUNK, GUESS]))
+    assert effect(told, told, call, told).missed == [(0, 1), (1, 2)]
+    assert effect(told, told, aside, told).missed == [(0, 1)]

@@ -14,7 +14,7 @@ from edge.core.errors import InputError
 from edge.core.tracing import State
 from edge.trace.figure_grid import COLOURS, Filling
 from edge.trace.picture import WIDTH_PX, draw_trace
-from edge.trace.record import TraceRecord
+from edge.trace.record import Token, TraceRecord
 from tests.edge.test_engine import FORKED, save
 
 
@@ -75,10 +75,10 @@ def test_rollouts_follow_one_another(engine, tmp_path) -> None:
 def test_many_forwards_and_odd_texts(engine, tmp_path) -> None:
     """Hundreds of lines still fit a screen or two; dollars are no formulas, and characters without a glyph no warnings."""
     first = traced(engine, max_new_tokens=5, strategy="ar")[0]
-    odd = {"section": "$a", "sections": (("$a_{", 2), ("$\\frac", 400)), "strategy": "$x^$"}
-    states = State.NEW + State.OPEN * 399
+    odd = {"section": "$a", "sections": (("$a_{", 2), ("$\\frac$", 60)), "strategy": "$x^$"}
+    states = State.NEW + State.OPEN * 59
     records = [
-        first.model_copy(update=odd | {"forward": n, "states": states, "written": ((n, 1, "東京 $_$ \n x"),)})
+        first.model_copy(update=odd | {"forward": n, "states": states, "written": (Token(n % 60, 1, "東京 $_$ \n x"),)})
         for n in range(1, 400)
     ]
     with warnings.catch_warnings():
