@@ -15,6 +15,7 @@
       deferred.py          `dcd`: `threshold` in a window that slides with the first open row
     streaming.py         `streaming`: a window under a plain causal mask, kept from the left at every forward; lossy
     loop.py              the one loop that drives a strategy on a host
+    trace.py             what each forward did to a canvas, seen from outside
 
 Nothing here knows what a transformer, a socket or a clock is.
 """

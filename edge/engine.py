@@ -34,6 +34,7 @@ from edge.models.loading import load_model
 from edge.models.session import SCRATCH, Session
 from edge.models.text import ChatTokenizer, Message
 from edge.pace import Hurry, Pace, hurry, section_names
+from edge.trace.observe import Trace, Tracer
 
 STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
 Constrained = Scaffold | Flow | None
@@ -106,6 +107,7 @@ class Engine:
         fork_at: str | None = None,
         deadline_ms: float | None = None,
         sections: Sequence[str] | None = None,
+        trace: Trace | None = None,
         **options: Any,
     ) -> Generation:
         """Answer a prompt: chat messages, or token ids (with image placeholder ids where images go).
@@ -116,7 +118,7 @@ class Engine:
         seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean, median, medoid).
         deadline_ms: when it will be missed, sections that do not have to be there are closed (their names are in
         `skipped_sections`, and `finish_reason` is "deadline"). sections: those that have to be there, by default all but those of
-        free text alone; without a deadline the others are left out at once.
+        free text alone; without a deadline the others are left out at once. trace: is told what every forward did.
         Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint cannot do.
         """
         start = time.perf_counter()
@@ -137,17 +139,20 @@ class Engine:
             )
         canvas = self._canvas(ids, constraint, max_new_tokens, options.get("block_size"))
         exact = is_lossless(STRATEGIES.get(strategy))
+        follow = _unwatched if trace is None else Tracer(trace, strategy, lambda token: self._text([token])).follow
         if rollouts == 1 and fork_at is None:
             session = self._session_for(ids, features, len(canvas))
-            clock.watch(run(strategies[0](canvas, self.spec), session))
+            clock.watch(run(follow(strategies[0](canvas, self.spec), canvas), session))
             branches = [canvas]
         else:
             fork = self._fork_row(constraint, fork_at, rollouts, temperature)
             session = self._session_for(ids, features, len(canvas), SCRATCH + rollouts * (len(canvas) + SCRATCH))
             greedy = self._strategy(strategy, 0.0, 1.0, seed, options, rush)
-            clock.watch(run(up_to(greedy(canvas, self.spec), canvas, canvas.prompt_len + fork, self.spec), session))
+            beginning = up_to(greedy(canvas, self.spec), canvas, canvas.prompt_len + fork, self.spec)
+            clock.watch(run(follow(beginning, canvas), session))
             branches = [lineage(canvas) for _ in strategies]
-            clock.watch(together([s(c, self.spec) for s, c in zip(strategies, branches, strict=True)], session))
+            pairs = zip(strategies, branches, strict=True)
+            clock.watch(together([follow(s(c, self.spec), c, n) for n, (s, c) in enumerate(pairs, start=1)], session))
         if rush is not None:
             rush.done(session.forwards, branches[0].skipped)
         late = deadline_ms is not None
@@ -278,3 +283,7 @@ class _Clock:
 
     def done(self) -> dict[str, float]:
         return self._laps | {"total": (time.perf_counter() - self._start) * 1e3}
+
+
+def _unwatched(strategy: Strategy, canvas: Canvas, lineage: int = 0) -> Strategy:
+    return strategy

@@ -72,7 +72,7 @@ def watch(c: Configuration, samples: Sequence[Sample]) -> Rounds:
     """The rounds of one configuration on `samples`, looked at one by one."""
     rounds = Rounds()
     for s in samples:
-        _plan(c.planner, s, c.strategy, {**c.options, "tell": rounds.tell})
+        _plan(c.planner, s, c.strategy, {**c.options, "trace": rounds.hear})
     return rounds
 
 

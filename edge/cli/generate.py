@@ -42,27 +42,34 @@ class Generate:
     """float32, bfloat16 or float64."""
     adapter: str = "lean"
     """lean, or transformers for any other architecture."""
+    trace: Path | None = None
+    """Write what every forward did to this file, a JSON object a line; `edge trace` draws it."""
+    watch: bool = False
+    """Show the answer filling up, on standard error if that is a terminal."""
 
     def run(self) -> int:
         import edge
+        from edge.cli.tracing import listening
 
         schema = None if self.schema is None else read_schema(self.schema)
         engine = edge.load(self.model, dtype=self.dtype, adapter=self.adapter)
         content = [*({"type": "image"} for _ in self.image), {"type": "text", "text": self.prompt}]
         options: dict[str, Any] = {} if self.block_size is None else {"block_size": self.block_size}
-        answer = engine.generate(
-            [{"role": "user", "content": content}],
-            images=self.image,
-            strategy=self.strategy,
-            schema=schema,
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=self.seed,
-            deadline_ms=self.deadline_ms,
-            sections=self.section or None,
-            **options,
-        )
+        with listening(self.trace, self.watch) as trace:
+            answer = engine.generate(
+                [{"role": "user", "content": content}],
+                images=self.image,
+                strategy=self.strategy,
+                schema=schema,
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                seed=self.seed,
+                deadline_ms=self.deadline_ms,
+                sections=self.section or None,
+                trace=trace,
+                **options,
+            )
         print(answer.text)
         skipped = f", skipped: {', '.join(answer.skipped_sections)}" if answer.skipped_sections else ""
         rate = len(answer.tokens) / answer.forwards

@@ -15,6 +15,7 @@ from edge.cli.bench import BenchPlan
 from edge.cli.drive import DriveData, DriveReference
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
+from edge.cli.trace import Trace
 from edge.cli.train import Convert, Train
 from edge.core.errors import EdgeError
 
@@ -25,6 +26,7 @@ COMMANDS = {
     "convert": Convert,
     "bench": {"plan": BenchPlan},
     "drive": {"data": DriveData, "reference": DriveReference},
+    "trace": Trace,
 }
 
 

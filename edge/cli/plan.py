@@ -39,6 +39,8 @@ class Plan:
     """float32, bfloat16 or float64."""
     out: Path | None = None
     """Folder for the picture and the plan."""
+    trace: Path | None = None
+    """Write what every forward of the strategy did to this file, a JSON object a line; `edge trace` draws it."""
 
     def run(self) -> int:
         from edge.cli import planning

@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from edge.cli.tracing import listening
 from edge.core.errors import InputError
 from edge.engine import STRATEGIES
 from edge.models.vision import read_image
@@ -39,6 +40,8 @@ def run(a: Arguments) -> int:
         raise InputError(f"give either --scene ({SCENE_FORMS}) or three --image files with --history")
     if a.image and a.history is None:
         raise InputError("--image needs --history FILE.json, the ego motion of the last 2 s")
+    if a.trace is not None and a.strategy == "all":
+        raise InputError("--trace writes the forwards of one strategy: give --strategy with a single name")
     window = None if a.scene is None else scene_window(a.scene)
     own_history = None if a.history is None else read_history(a.history)
     planner = Planner.load(a.model, dtype=a.dtype)  # after the cheap checks: it takes seconds
@@ -77,7 +80,8 @@ def _plan(planner: Planner, images: Sequence[Any], history: EgoHistory, command:
     if a.block_size is not None and strategy != "ar":
         options["block_size"] = a.block_size
     planner.plan(images, history, command, strategy=strategy, **options)
-    return planner.plan(images, history, command, strategy=strategy, **options)
+    with listening(a.trace) as trace:
+        return planner.plan(images, history, command, strategy=strategy, trace=trace, **options)
 
 
 def _table(plans: dict[str, Plan]) -> None:

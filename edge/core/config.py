@@ -25,10 +25,14 @@ def explain(error: ValidationError) -> str:
     parts = []
     for item in error.errors()[:3]:
         path = ".".join(str(p) for p in item["loc"]) or "value"
-        got = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+        got = "" if item["type"] == "missing" else f" (got {_short(repr(item['input']))})"
         parts.append(f"{path}: {item['msg']}{got}")
     rest = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def load_toml(path: str | Path, model: type[ConfigT], overrides: dict[str, Any] | None = None) -> ConfigT:

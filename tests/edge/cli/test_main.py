@@ -13,10 +13,10 @@ from edge.cli.main import COMMANDS, run
 def test_surface() -> None:
     """Adding a command is a decision: it shows up here."""
     names = {n if not isinstance(c, dict) else f"{n} {k}" for n, c in COMMANDS.items() for k in (c if isinstance(c, dict) else [0])}
-    assert names == {"generate", "plan", "train", "convert", "bench plan", "drive data", "drive reference"}
+    assert names == {"generate", "plan", "train", "convert", "bench plan", "drive data", "drive reference", "trace"}
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["plan", "--help"], ["bench", "plan", "--help"]])
+@pytest.mark.parametrize("argv", [["--help"], ["plan", "--help"], ["bench", "plan", "--help"], ["trace", "--help"]])
 def test_help_needs_neither_torch_nor_transformers(argv) -> None:
     """Importing torch takes seconds; help must not."""
     code = (
@@ -40,6 +40,8 @@ def test_help_needs_neither_torch_nor_transformers(argv) -> None:
         (["generate", "--model", "nowhere", "--prompt", "x"], "nowhere"),
         (["train", "none.toml", "--out", "x"], "none.toml: no such file"),
         (["bench", "plan", "--data", "gone.npz"], "gone.npz: no such file"),
+        (["trace", "gone.jsonl", "--out", "x.png"], "gone.jsonl: no such file; write one with"),
+        (["plan", "--scene", "demo", "--strategy", "all", "--trace", "x.jsonl"], "--trace writes the forwards of one strategy"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(argv, message, capfd) -> None:
