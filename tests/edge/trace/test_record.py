@@ -140,6 +140,7 @@ def made(draw) -> TraceRecord:
         kind=draw(st.sampled_from(["prefill", "step", "draft", "denoise", "verify", "fused"])),
         rows=draw(counts),
         drafted=draw(counts),
+        cuts=draw(st.lists(counts, max_size=3).map(tuple)),
         dropped=draw(counts),
         section=draw(st.none() | texts),
         sections=draw(st.lists(st.tuples(texts, counts), max_size=3).map(tuple)),
