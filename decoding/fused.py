@@ -4,7 +4,8 @@
         one forward of
             trunk:    the pending rows and the standing proposal, in causal order
             children: drafts, each as if the answer were right up to its *cut*, the rows from there on masked
-        accept as self-speculation does; the draft of the last cut that held is the next proposal
+        accept as self-speculation does; the draft of the last cut that held is the next proposal, and what drafts of later cuts
+        say of rows beyond its own goes with it
 
 The forms differ in their cuts. Plain: the end of the proposal, which serves full acceptance; after a rejection nothing stands,
 and the next forward drafts beside the one row it decides. Lagged: the frontier too, so that after a rejection a draft made from
@@ -39,9 +40,10 @@ def fused(
     block_size: int | None = None,
     lagged: bool = True,
     branches: int = 0,
+    across: bool = False,
     pick: Pick = greedy,
 ) -> Strategy:
-    """Blocks of `block_size` rows (default: the checkpoint's), drafted ahead; `lagged` and `branches` (k) choose the form.
+    """Blocks of `block_size` open rows (default: the checkpoint's), drafted ahead; the other options choose the form.
 
     Raises UnsupportedError for a checkpoint without a causal mode.
     """
@@ -57,7 +59,7 @@ def fused(
         start = canvas.kept
         proposal = _standing(canvas, f, size, pick)
         cuts = _cuts(canvas, proposal, f, lagged, branches)
-        children = [c for cut in cuts if (c := _child(canvas, cut, proposal.end, size)) is not None]
+        children = [c for cut in cuts if (c := _child(canvas, cut, proposal.end, size, across)) is not None]
         judged = proposal.judged.shape[0]
         reply = yield rows.fused(canvas, start, proposal.end, proposal.guess, proposal.want(start), children)
         assert reply is not None
@@ -113,23 +115,31 @@ def _doubtful(canvas: Canvas, proposal: Proposal, k: int) -> list[int]:
     return proposal.open_rows[first.topk(min(k, first.shape[0])).indices].tolist()
 
 
-def _child(canvas: Canvas, cut: int, end: int, size: int) -> Child | None:
-    """The draft from `cut` on: the rest of the proposal's rows, or the next block where that is all there is."""
+def _child(canvas: Canvas, cut: int, end: int, size: int, across: bool) -> Child | None:
+    """The draft from `cut` on: the rest of the proposal's rows, or of the block behind it; `across`: `size` open rows."""
     if cut >= len(canvas):
         return None
-    stop = end if cut < end else answer_end(canvas, cut, size)
+    if across:
+        open_rows = (~canvas.decided[cut:]).nonzero().flatten() + cut
+        stop = int(open_rows[:size][-1]) + 1 if open_rows.numel() else cut
+    else:
+        stop = end if cut < end else answer_end(canvas, cut, size)
     wanted = (~canvas.decided[cut + 1 : stop]).nonzero().flatten() + cut + 1  # row `cut` itself is decided by the causal pass
     return (cut, stop, wanted) if wanted.numel() else None
 
 
 def _chosen(children: list[Child], logits: Tensor, done: int) -> Draft | None:
-    """The draft of the last cut that held: everything before row `done` is final."""
-    at, found = 0, None
-    for cut, _, wanted in children:
-        if cut <= done:
-            found = Draft(wanted, logits[at : at + wanted.shape[0]])
-        at += wanted.shape[0]
-    if found is None:
+    """The draft of the last cut that held: everything before row `done` is final. Later ones go on where it ends."""
+    ends = torch.tensor([wanted.shape[0] for _, _, wanted in children]).cumsum(0).tolist()
+    held = sum(cut <= done for cut, _, _ in children)
+    if not held:
         return None
-    later = found.rows > done
-    return Draft(found.rows[later], found.logits[later]) if bool(later.any()) else None
+    rows_, logits_, last = [], [], done
+    for n in range(held - 1, len(children)):
+        wanted = children[n][2]
+        later = wanted > last
+        rows_.append(wanted[later])
+        logits_.append(logits[ends[n] - wanted.shape[0] : ends[n]][later])
+        last = max(last, int(wanted[-1]))
+    found = Draft(torch.cat(rows_), torch.cat(logits_))
+    return found if found.rows.numel() else None

@@ -24,6 +24,7 @@ from decoding.rules import sampler
 from decoding.scaffold import Scaffold
 from decoding.schema import build, template
 from decoding.template import Template
+from edge import tuned
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
 from edge.core.registry import Registry
@@ -47,6 +48,7 @@ class Engine:
     def __init__(self, backbone: Backbone, path: Path) -> None:
         self.backbone, self.path = backbone, path
         self._session: Session | None = None
+        self._tuned = tuned.read(path)
         self._compiled: dict[str, Scaffold | Flow] = {}
         self._paces: dict[tuple[str, tuple[str, ...]], Pace] = {}
 
@@ -123,6 +125,7 @@ class Engine:
         """
         start = time.perf_counter()
         reducer = options.pop("reducer", "mean")
+        options = options or self.settings(strategy)
         constraint = None if schema is None else self.constraint(schema)
         pace = self._paces.setdefault((strategy, section_names(constraint)), Pace())
         rush = hurry(constraint, sections, deadline_ms, start, pace)
@@ -158,6 +161,14 @@ class Engine:
         late = deadline_ms is not None
         answers = [self._result(c, constraint, session, exact, late, clock) for c in branches]
         return answers[0] if len(answers) == 1 and fork_at is None else self._joined(answers, constraint, reducer)
+
+    def settings(self, strategy: str) -> dict[str, Any]:
+        """Options of a strategy that were measured to be best on this device (`edge bench rows --keep`), if any were.
+
+        They were measured together, so they are taken together: whoever gives one of them gives all that shall differ.
+        """
+        entry = self._tuned.find(self.backbone.device, self.backbone.dtype)
+        return dict(entry.defaults.get(strategy, {})) if entry is not None else {}
 
     def _session_for(self, ids: torch.Tensor, features: Any, capacity: int, scratch: int = SCRATCH) -> Session:
         """The engine's one session, started over: a static cache, whatever became of the last request."""

@@ -28,6 +28,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "fused lagged, 1 branch": ("fused", {"branches": 1}),
     "fused lagged, 2 branches": ("fused", {"branches": 2}),
     "fused lagged, 4 branches": ("fused", {"branches": 4}),
+    "fused lagged, across": ("fused", {"across": True}),
 }
 LOSSY = {
     "threshold": ("threshold", {}),
@@ -50,7 +51,7 @@ def configurations(planner: Planner, size: int, best: Mapping[str, int]) -> list
     for name, (strategy, options) in {**LOSSY, **FORMS}.items():
         for b in dict.fromkeys([size, best.get(name, size)]):
             out.append(Configuration(f"{name}, {b}", planner, strategy, options | {"block_size": b}, reference=AR))
-    for name in (BASELINE, "fused lagged"):
+    for name in (BASELINE, "fused lagged", "fused lagged, across"):
         strategy, options = FORMS[name]
         more = {"fork_at": "trajectory", "temperature": 0.5, "block_size": best.get(name, size)}
         for n in ROLLOUTS:

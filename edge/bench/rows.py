@@ -26,7 +26,7 @@ from robotics.driving.planner import Planner
 SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192)
 CONTEXT = 256
 """Kept rows before the measured ones: about a short prompt with three small images."""
-BLOCKS = (8, 12, 16, 24, 32, 48)
+BLOCKS = (8, 12, 16, 20, 24, 32, 48)
 FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("self-spec", {}),
     ("fused", {"lagged": True, "branches": 0}),
@@ -34,6 +34,8 @@ FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fused", {"lagged": True, "branches": 1}),
     ("fused", {"lagged": True, "branches": 2}),
     ("fused", {"lagged": True, "branches": 4}),
+    ("fused", {"lagged": True, "branches": 0, "across": True}),
+    ("fused", {"lagged": True, "branches": 1, "across": True}),
 )
 
 

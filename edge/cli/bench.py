@@ -52,3 +52,63 @@ class BenchPlan:
         plan.show(result)
         record.write(result, self.json)
         return 0
+
+
+@dataclass(frozen=True)
+class BenchDecode:
+    """Every strategy on the same recorded windows: forwards, rows, milliseconds, equality with ar, rounds, rollouts."""
+
+    model: Path = NANO_PLANNER
+    """The converted checkpoint."""
+    data: Path | None = None
+    """File of recorded traffic; the variable EDGE_DATA names it otherwise."""
+    split: str = "val"
+    """val or train."""
+    limit: int | None = None
+    """Only so many windows, spread evenly."""
+    block_size: int | None = None
+    """The size at which all are compared; the checkpoint's by default. Each one's best is chosen on demo scenes."""
+    sizes: tuple[int, ...] = (8, 16, 24, 32, 48)
+    """Sizes that the best is chosen from."""
+    dtype: str = "float32"
+    """float32 or bfloat16."""
+    threads: int | None = None
+    """Threads of torch; its own choice by default."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        from edge.bench import decode, record
+        from edge.bench.windows import data_path
+
+        data = data_path(self.data)
+        result = decode.bench(self.model, data, self.split, self.limit, self.block_size, self.sizes, self.dtype, self.threads)
+        decode.show(result)
+        record.write(result, self.json)
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchRows:
+    """What a forward costs by its rows on this device, and the block size and branches that follow for each strategy."""
+
+    model: Path = NANO_PLANNER
+    """The converted checkpoint."""
+    dtype: str | None = None
+    """float32, bfloat16 or float64; as the engine would choose by default."""
+    threads: int | None = None
+    """Threads of torch; its own choice by default."""
+    keep: bool = False
+    """Write what follows into the checkpoint folder, where the engine finds it on this device."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        from edge.bench import record, rows
+
+        result = rows.bench(self.model, self.dtype, self.threads)
+        rows.show(result)
+        record.write(result, self.json)
+        if self.keep:
+            rows.keep(self.model, result)
+        return 0

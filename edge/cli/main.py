@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from edge.cli.bench import BenchPlan
+from edge.cli.bench import BenchDecode, BenchPlan, BenchRows
 from edge.cli.drive import DriveData, DriveReference
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
@@ -24,7 +24,7 @@ COMMANDS = {
     "plan": Plan,
     "train": Train,
     "convert": Convert,
-    "bench": {"plan": BenchPlan},
+    "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows},
     "drive": {"data": DriveData, "reference": DriveReference},
     "trace": Trace,
 }

@@ -72,6 +72,8 @@ FORMS = [
     (fused, {}, 1),
     (fused, {"branches": 3}, 1),
     (fused, {"lagged": False, "branches": 2}, 1),
+    (fused, {"across": True}, 1),
+    (fused, {"across": True, "lagged": False, "branches": 1}, 1),
 ]
 """Lossless strategies, and how many forwards for one of `ar` they may take at worst."""
 

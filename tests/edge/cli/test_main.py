@@ -13,7 +13,18 @@ from edge.cli.main import COMMANDS, run
 def test_surface() -> None:
     """Adding a command is a decision: it shows up here."""
     names = {n if not isinstance(c, dict) else f"{n} {k}" for n, c in COMMANDS.items() for k in (c if isinstance(c, dict) else [0])}
-    assert names == {"generate", "plan", "train", "convert", "bench plan", "drive data", "drive reference", "trace"}
+    assert names == {
+        "generate",
+        "plan",
+        "train",
+        "convert",
+        "bench plan",
+        "bench decode",
+        "bench rows",
+        "drive data",
+        "drive reference",
+        "trace",
+    }
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["plan", "--help"], ["bench", "plan", "--help"], ["trace", "--help"]])

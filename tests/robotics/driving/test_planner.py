@@ -42,6 +42,7 @@ LOSSLESS = [
     ("fused", {}),
     ("fused", {"lagged": False}),
     ("fused", {"branches": 2}),
+    ("fused", {"across": True}),
     ("fused", {"lagged": False, "branches": 2}),
 ]
 
