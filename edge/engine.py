@@ -141,15 +141,17 @@ class Engine:
                 f"{longest}: max_new_tokens is {max_new_tokens}; raise it, or lower the budgets of the schema's strings"
             )
         canvas = self._canvas(ids, constraint, max_new_tokens, options.get("block_size"))
+        # beside the answer's rows on the trunk: drafts from the frontier, from the end of the proposal and from each branch
+        scratch = SCRATCH + (2 + options.get("branches", 0)) * (len(canvas) - len(ids))
         exact = is_lossless(STRATEGIES.get(strategy))
         follow = _unwatched if trace is None else Tracer(trace, strategy, lambda token: self._text([token])).follow
         if rollouts == 1 and fork_at is None:
-            session = self._session_for(ids, features, len(canvas))
+            session = self._session_for(ids, features, len(canvas), scratch)
             clock.watch(run(follow(strategies[0](canvas, self.spec), canvas), session))
             branches = [canvas]
         else:
             fork = self._fork_row(constraint, fork_at, rollouts, temperature)
-            session = self._session_for(ids, features, len(canvas), SCRATCH + rollouts * (len(canvas) + SCRATCH))
+            session = self._session_for(ids, features, len(canvas), scratch + rollouts * (len(canvas) + scratch))
             greedy = self._strategy(strategy, 0.0, 1.0, seed, options, rush)
             beginning = up_to(greedy(canvas, self.spec), canvas, canvas.prompt_len + fork, self.spec)
             clock.watch(run(follow(beginning, canvas), session))
@@ -170,7 +172,7 @@ class Engine:
         entry = self._tuned.find(self.backbone.device, self.backbone.dtype)
         return dict(entry.defaults.get(strategy, {})) if entry is not None else {}
 
-    def _session_for(self, ids: torch.Tensor, features: Any, capacity: int, scratch: int = SCRATCH) -> Session:
+    def _session_for(self, ids: torch.Tensor, features: Any, capacity: int, scratch: int) -> Session:
         """The engine's one session, started over: a static cache, whatever became of the last request."""
         if self._session is None:
             self._session = Session(self.backbone, ids, features, capacity=capacity, scratch=scratch)
@@ -215,6 +217,8 @@ class Engine:
                 raise UnknownNameError(f"option of strategy {name!r}", option, known)
             if option == "block_size" and not (isinstance(value, int) and value >= 1):
                 raise InputError(f"block_size must be a positive integer: got {value!r}")
+            if option == "branches" and not (isinstance(value, int) and value >= 0):
+                raise InputError(f"branches must be 0 or more: got {value!r}")
             if option == "threshold" and not 0 <= value <= 1:
                 raise InputError(f"threshold must be a probability: got {value!r}")
         pick = sampler(temperature, top_p, seed)

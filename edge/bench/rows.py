@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from edge import tuned
@@ -33,7 +34,7 @@ FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fused", {"lagged": False, "branches": 0}),
     ("fused", {"lagged": True, "branches": 1}),
     ("fused", {"lagged": True, "branches": 2}),
-    ("fused", {"lagged": True, "branches": 4}),
+    ("fused", {"lagged": False, "branches": 0, "across": True}),
     ("fused", {"lagged": True, "branches": 0, "across": True}),
     ("fused", {"lagged": True, "branches": 1, "across": True}),
 )
@@ -67,7 +68,7 @@ def _block(start: int, n: int, shift: int) -> Call:
     )
 
 
-def bench(model: Path, dtype: str | None, threads: int | None, scenes: int = 20) -> dict[str, Any]:
+def bench(model: Path, dtype: str | None, threads: int | None, scenes: int = 20, show: bool = True) -> dict[str, Any]:
     """Measure the rows, watch every setting on demo scenes, choose by rule (`edge.tuned.choose`)."""
     if threads is not None:
         torch.set_num_threads(threads)
@@ -81,16 +82,15 @@ def bench(model: Path, dtype: str | None, threads: int | None, scenes: int = 20)
         for n, t in times.items()
     ]
     settings: dict[str, list[tuple[dict[str, Any], list[int]]]] = {}
-    for strategy, form in FORMS:
-        for size in BLOCKS:
-            options = form | {"block_size": size}
-            seen = watch(Configuration("", planner, strategy, options), samples).rows
-            settings.setdefault(strategy, []).append((options, seen))
-            label = " ".join([strategy, *(f"{k}={v}" for k, v in options.items())])
-            rows.append(
-                {"name": label, "strategy": strategy, "forwards": len(seen) / scenes, "rows": float(np.mean(seen))}
-                | {"predicted_ms": tuned.cost_ms(row_ms, seen) / scenes}
-            )
+    forms = [(strategy, form | {"block_size": size}) for strategy, form in FORMS for size in BLOCKS]
+    for strategy, options in track(forms, "watching settings", console=Console(stderr=True), disable=not show):
+        seen = watch(Configuration("", planner, strategy, options), samples).rows
+        settings.setdefault(strategy, []).append((options, seen))
+        label = " ".join([strategy, *(f"{k}={v}" for k, v in options.items())])
+        rows.append(
+            {"name": label, "strategy": strategy, "forwards": len(seen) / scenes, "rows": float(np.mean(seen))}
+            | {"predicted_ms": tuned.cost_ms(row_ms, seen) / scenes}
+        )
     chosen = {s: tuned.choose(row_ms, found) for s, found in settings.items()}
     entry = tuned.Tuned(
         device=tuned.device_name(backbone.device),

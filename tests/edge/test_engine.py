@@ -229,3 +229,14 @@ def test_checkpoint_without_causal_mode(tmp_path) -> None:
     with pytest.raises(UnsupportedError, match="has none"):
         engine.generate([1], strategy="self-spec", max_new_tokens=4)
     assert len(engine.generate([1], strategy="threshold", max_new_tokens=4).tokens) >= 1
+
+
+def test_the_cache_holds_the_drafts_of_every_branch(engines) -> None:
+    """Long drafts beside each other take more rows than the answer has."""
+    engine = engines[1]
+    slow = engine.generate([1, 2, 3], max_new_tokens=150, strategy="ar")
+    fast = engine.generate([1, 2, 3], max_new_tokens=150, strategy="fused", block_size=120, branches=6, across=True)
+    assert fast.tokens == slow.tokens
+    assert fast.rows > 600
+    with pytest.raises(InputError, match="branches must be 0 or more: got -1"):
+        engine.generate([1, 2, 3], strategy="fused", branches=-1)
