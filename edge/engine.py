@@ -38,6 +38,8 @@ from edge.pace import Hurry, Pace, hurry, section_names
 from edge.trace.observe import Trace, Tracer
 
 STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
+SCAFFOLD = "scaffold"
+"""The name that Fast-dDrive gives self-speculation under a schema."""
 Constrained = Scaffold | Flow | None
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -124,6 +126,10 @@ class Engine:
         Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint cannot do.
         """
         start = time.perf_counter()
+        if strategy == SCAFFOLD:
+            if schema is None:
+                raise InputError(f"strategy {SCAFFOLD!r} is self-speculation with a schema: give a schema, or take 'self-spec'")
+            strategy = "self-spec"
         reducer = options.pop("reducer", "mean")
         options = options or self.settings(strategy)
         constraint = None if schema is None else self.constraint(schema)

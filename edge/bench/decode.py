@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from edge.bench import record
@@ -25,7 +26,6 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "fused plain": ("fused", {"lagged": False}),
     "fused lagged": ("fused", {}),
     "fused plain, 2 branches": ("fused", {"lagged": False, "branches": 2}),
-    "fused lagged, 1 branch": ("fused", {"branches": 1}),
     "fused lagged, 2 branches": ("fused", {"branches": 2}),
     "fused lagged, 4 branches": ("fused", {"branches": 4}),
     "fused lagged, across": ("fused", {"across": True}),
@@ -43,6 +43,7 @@ ROLLOUTS = (1, 4, 8)
 WATCHED = 60
 """Windows on which rounds are looked at one by one, apart from the timed run."""
 BASELINE = "self-spec"
+ROLLED = (BASELINE, "fused lagged", "fused lagged, across")
 
 
 def configurations(planner: Planner, size: int, best: Mapping[str, int]) -> list[Configuration]:
@@ -51,19 +52,20 @@ def configurations(planner: Planner, size: int, best: Mapping[str, int]) -> list
     for name, (strategy, options) in {**LOSSY, **FORMS}.items():
         for b in dict.fromkeys([size, best.get(name, size)]):
             out.append(Configuration(f"{name}, {b}", planner, strategy, options | {"block_size": b}, reference=AR))
-    for name in (BASELINE, "fused lagged", "fused lagged, across"):
+    for name in ROLLED:
         strategy, options = FORMS[name]
-        more = {"fork_at": "trajectory", "temperature": 0.5, "block_size": best.get(name, size)}
-        for n in ROLLOUTS:
-            label = f"{name}, {more['block_size']}, {n} rollout{'s' if n > 1 else ''}"
-            out.append(Configuration(label, planner, strategy, options | more | {"rollouts": n}))
+        for b in dict.fromkeys([size, best.get(name, size)]):
+            more = options | {"fork_at": "trajectory", "temperature": 0.5, "block_size": b}
+            for n in ROLLOUTS:
+                label = f"{name}, {b}, {n} rollout{'s' if n > 1 else ''}"
+                out.append(Configuration(label, planner, strategy, more | {"rollouts": n}))
     return out
 
 
-def best_sizes(planner: Planner, samples: Sequence[Sample], sizes: Sequence[int]) -> dict[str, int]:
+def best_sizes(planner: Planner, samples: Sequence[Sample], sizes: Sequence[int], show: bool = False) -> dict[str, int]:
     """For every form the block size with the fewest forwards on `samples`, the smaller of two that are alike."""
     out = {}
-    for name, (strategy, options) in FORMS.items():
+    for name, (strategy, options) in track(FORMS.items(), "choosing sizes", console=Console(stderr=True), disable=not show):
         forwards = {b: sum(_plan(planner, s, strategy, options | {"block_size": b}).forwards for s in samples) for b in sizes}
         out[name] = min(sizes, key=lambda b: (forwards[b], b))
     return out
@@ -102,7 +104,7 @@ def bench(
     if not found:
         raise InputError(f"{data}: split {split!r} has no window")
     planner = Planner.load(model, dtype=dtype)
-    best = best_sizes(planner, demo_samples(planner), sizes)
+    best = best_sizes(planner, demo_samples(planner), sizes, show)
     chosen = configurations(planner, block_size or planner.engine.spec.block_size, best)
     outcomes = measure(chosen, found, show)
     scenes = [w.scene.name for w in found]
@@ -129,7 +131,7 @@ def _relate(rows: list[dict[str, Any]]) -> None:
     """Forwards over those of self-spec at the same block size, and of rollouts over those of one greedy answer."""
     forwards = {r["name"]: r["forwards"] for r in rows}
     for r in rows:
-        name, size = r["name"].rsplit(", ", 1) if "rollout" not in r["name"] else r["name"].split(", ", 2)[:2]
+        name, size = r["name"].rsplit(", ", 1) if "rollout" not in r["name"] else r["name"].rsplit(", ", 2)[:2]
         reference = f"{name}, {size}" if "rollout" in r["name"] else f"{BASELINE}, {size}"
         if r["strategy"] in ("self-spec", "fused") and reference in forwards:
             r["forwards_over_greedy" if "rollout" in r["name"] else "forwards_over_self_spec"] = r["forwards"] / forwards[reference]

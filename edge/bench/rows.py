@@ -115,16 +115,17 @@ def show(result: Mapping[str, Any]) -> None:
     """Two tables: rows, and settings with what they are predicted to take; then the choice."""
     c = result["chosen"]
     costs = Table(title=f"a forward on {c['device']}, {c['threads']} threads, {c['dtype']}, behind {c['context']} rows")
-    for head in ("rows", "ms p50", "iqr", "of one row"):
+    for head in ("rows", "ms p50", "iqr", "of the first"):
         costs.add_column(head, justify="right")
     predicted = Table(title=f"settings, on {result['scenes']} demo scenes")
     for head in ("", "forwards", "rows each", "predicted ms"):
         predicted.add_column(head, justify="left" if head == "" else "right")
+    one = result["rows"][0]["ms_p50"]
     for r in result["rows"]:
         if "strategy" in r:
             predicted.add_row(r["name"], cell(r["forwards"], 1), cell(r["rows"], 1), cell(r["predicted_ms"], 1))
         else:
-            costs.add_row(str(r["rows"]), cell(r["ms_p50"], 2), cell(r["ms_iqr"], 2), cell(r["ms_p50"] / c["row_ms"][1], 2))
+            costs.add_row(str(r["rows"]), cell(r["ms_p50"], 2), cell(r["ms_iqr"], 2), cell(r["ms_p50"] / one, 2))
     console = Console(file=sys.stdout, width=120)
     console.print(costs, predicted)
     for strategy, options in c["defaults"].items():

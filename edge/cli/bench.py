@@ -49,8 +49,8 @@ class BenchPlan:
             self.dtype,
             self.threads,
         )
-        plan.show(result)
         record.write(result, self.json)
+        plan.show(result)
         return 0
 
 
@@ -83,8 +83,8 @@ class BenchDecode:
 
         data = data_path(self.data)
         result = decode.bench(self.model, data, self.split, self.limit, self.block_size, self.sizes, self.dtype, self.threads)
-        decode.show(result)
         record.write(result, self.json)
+        decode.show(result)
         return 0
 
 
@@ -107,8 +107,8 @@ class BenchRows:
         from edge.bench import record, rows
 
         result = rows.bench(self.model, self.dtype, self.threads)
-        rows.show(result)
         record.write(result, self.json)
         if self.keep:
             rows.keep(self.model, result)
+        rows.show(result)
         return 0

@@ -240,3 +240,10 @@ def test_the_cache_holds_the_drafts_of_every_branch(engines) -> None:
     assert fast.rows > 600
     with pytest.raises(InputError, match="branches must be 0 or more: got -1"):
         engine.generate([1, 2, 3], strategy="fused", branches=-1)
+
+
+def test_scaffold_is_self_speculation_with_a_schema(engines) -> None:
+    a, b = (engines[1].generate([3, 1, 7], schema=FORKED, strategy=name) for name in ("scaffold", "self-spec"))
+    assert (a.tokens, a.forwards) == (b.tokens, b.forwards)
+    with pytest.raises(InputError, match="give a schema"):
+        engines[1].generate([3, 1, 7], strategy="scaffold")
