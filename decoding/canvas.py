@@ -81,7 +81,7 @@ def settle(canvas: Canvas) -> int:
         cursor.step(int(canvas.tokens[f]))
         f += 1
     _cut(canvas, f)
-    canvas.finish = canvas.finish or "stop"
+    canvas.finish = canvas.finish or ("stop" if cursor.over else "length")
     return f
 
 

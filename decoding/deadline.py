@@ -16,6 +16,7 @@ import torch
 from decoding import rows
 from decoding.canvas import choose, decide, given, prefill
 from decoding.flow import Flow
+from decoding.grammar import GrammarRows
 from decoding.rules import Pick, restrict
 from decoding.scaffold import Scaffold
 from edge.core.blockspec import BlockSpec
@@ -53,9 +54,10 @@ def hurried(
 ) -> Strategy:
     """The strategy that `start` makes on `canvas`, with the `optional` sections closed once `clock` says that it is late.
 
-    Free text has no sections: it ends there.
+    Free text has no sections: it ends there. An answer that follows a grammar has none either: it is given no more rows than it
+    needs to end, which may take some more forwards.
     """
-    strategy, forwards, late = start(), 0, False
+    strategy, forwards, late, cut = start(), 0, False, False
     asked: tuple[int, int] | None = None
     try:
         request = next(strategy)
@@ -71,6 +73,12 @@ def hurried(
                 if late and canvas.constraint is None:
                     _stop(canvas)
                     return
+                if late and not cut and isinstance(canvas.constraint, GrammarRows):
+                    strategy.close()
+                    _cut_short(canvas, canvas.constraint)
+                    cut, strategy = True, start()
+                    request = next(strategy)
+                    continue
                 if late and closable(canvas, optional):
                     strategy.close()
                     forwards += yield from close(canvas, spec, optional, pick)
@@ -81,7 +89,7 @@ def hurried(
             forwards += 1
             request = strategy.send(answer)
     except StopIteration:
-        return
+        canvas.finish = "deadline" if cut else canvas.finish
     finally:
         strategy.close()
 
@@ -147,9 +155,18 @@ def close(canvas: Canvas, spec: BlockSpec, optional: frozenset[str], pick: Pick)
 
 
 def _stop(canvas: Canvas) -> None:
-    f = canvas.frontier
-    canvas.tokens, canvas.decided, canvas.frozen = (t[:f] for t in (canvas.tokens, canvas.decided, canvas.frozen))
+    _end(canvas, canvas.frontier)
     canvas.finish = "deadline"
+
+
+def _cut_short(canvas: Canvas, grammar: GrammarRows) -> None:
+    p = canvas.prompt_len
+    canvas.constraint = grammar.hurried(canvas.frontier - p, canvas.tokens[p:])
+    _end(canvas, p + len(canvas.constraint))
+
+
+def _end(canvas: Canvas, end: int) -> None:
+    canvas.tokens, canvas.decided, canvas.frozen = (t[:end] for t in (canvas.tokens, canvas.decided, canvas.frozen))
 
 
 def _skip(canvas: Canvas, names: Iterable[str]) -> None:

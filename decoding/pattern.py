@@ -32,6 +32,8 @@ def positions(pattern: str) -> list[Position]:
 
 
 class _Reader:
+    ends = ("", ")")
+
     def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
 
@@ -47,7 +49,7 @@ class _Reader:
 
     def sequence(self) -> list[Position]:
         out: list[Position] = []
-        while self._peek() not in ("", ")"):
+        while self._peek() not in self.ends:
             one = self._one()
             out += one * self._count()
             if len(out) > LONGEST:
@@ -116,6 +118,69 @@ class _Reader:
         if int(digits) > LONGEST:
             raise PatternError(f"it is longer than {LONGEST} characters")
         return int(digits)
+
+
+def shortest(pattern: str, *, full: bool = False) -> str | None:
+    """A short string that the pattern, whatever its width, is found in; None for one that is not understood.
+
+    full: one with everything that may be left out, and the longest of all alternatives.
+    """
+    reader = _Shortest(pattern, full)
+    try:
+        found = reader.sequence()
+    except PatternError:
+        return None
+    return "".join(min(p) for p in found) if reader.at == len(pattern) and all(found) else None
+
+
+class _Shortest(_Reader):
+    """Takes the fewest repetitions, or one. Anchors are nothing: where they bind, a part of it will do."""
+
+    ends = ("", ")", "|")
+
+    def __init__(self, text: str, full: bool) -> None:
+        super().__init__(text)
+        self.full = full
+
+    def sequence(self) -> list[Position]:
+        out = [super().sequence()]
+        while self._peek() == "|":
+            self.at += 1
+            out.append(super().sequence())
+        return (max if self.full else min)(out, key=len)
+
+    def _one(self) -> list[Position]:
+        c = self._peek()
+        if c in ("^", "$", "."):
+            self.at += 1
+            return [frozenset("a")] if c == "." else []
+        return super()._one()
+
+    def _class(self) -> Position:
+        if self._peek() != "^":
+            return super()._class()
+        self.at += 1
+        return frozenset(string.ascii_letters + string.digits + " -.") - super()._class()
+
+    def _escape(self) -> Position:
+        if self._peek() and self._peek() in "sDWS":
+            return frozenset({"s": " ", "D": "a", "W": " ", "S": "a"}[self._take()])
+        return super()._escape()
+
+    def _count(self) -> int:
+        c = self._peek()
+        if c and c in "*+?":
+            self.at += 1
+            return self._lazy(1 if c == "+" else 0)
+        if c == "{" and "," in (inside := self.text[self.at + 1 : self.text.find("}", self.at)]):
+            self.at += len(inside) + 2
+            least = inside.split(",")[0]
+            return self._lazy(int(least) if least.isdecimal() else 0)
+        return super()._count()
+
+    def _lazy(self, count: int) -> int:
+        self.at += self._peek() == "?"
+        return max(count, self.full)
 
 
 def _between(low: Position, high: Position) -> Iterator[str]:

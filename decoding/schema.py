@@ -45,6 +45,8 @@ KEYWORDS = {
     "null": set(),
 }
 HANDLED = frozenset().union(*KEYWORDS.values())
+UNBOUNDED = frozenset({"anyOf", "oneOf", "allOf", "minLength", "format", "multipleOf", "patternProperties"})
+"""Keywords that a template cannot hold and a grammar can."""
 DIGITS = frozenset(CLASSES["d"])
 DEEPEST = 64
 """Levels of nesting. A deeper answer is a mistake sooner than a wish."""
@@ -55,12 +57,14 @@ EXACT_DIGITS = 15
 
 
 class SchemaError(InputError):
-    """A schema outside the supported part. keyword: which; pointer: where it stands, or would have to stand."""
+    """A schema outside the supported part. keyword: which; pointer: where it stands, or would have to stand; unbounded: whether it
+    is only that answers have no longest form, so that a grammar (`decoding.grammar`) may honour what a template cannot.
+    """
 
-    def __init__(self, keyword: str, pointer: str, why: str) -> None:
+    def __init__(self, keyword: str, pointer: str, why: str, *, unbounded: bool = False) -> None:
         shown = pointer if pointer.isprintable() else json.dumps(pointer)
         super().__init__(f"schema {shown or '/'}: {why}")
-        self.keyword, self.pointer = keyword, pointer
+        self.keyword, self.pointer, self.unbounded = keyword, pointer, unbounded
 
 
 class NumberFormat(Frozen):
@@ -117,9 +121,12 @@ def template(
     budgets: tokens of strings, by section or by JSON pointer of the string in the answer (`/objects/0/name`); a string without a
     budget may take as many tokens as it has code points. order: the sections in another order. Raises SchemaError.
     """
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        schema = _closed(schema.model_json_schema())
-    return _Reader(schema, dict(budgets or {}), numbers or NumberFormat()).template(order)
+    return _Reader(plain(schema), dict(budgets or {}), numbers or NumberFormat()).template(order)
+
+
+def plain(schema: Any) -> Any:
+    """A JSON schema as it is, that of a pydantic model class with its objects closed."""
+    return _closed(schema.model_json_schema()) if isinstance(schema, type) and issubclass(schema, BaseModel) else schema
 
 
 def _closed(node: Any) -> Any:
@@ -170,9 +177,9 @@ class _Reader:
         sections = []
         for n, name in enumerate(names):
             self.section = name
-            opening = [Text(text=("{" if n == 0 else ", ") + _text(name, f"{at}/properties") + ": ")]
+            opening = [Text(text=("{" if n == 0 else ", ") + as_json(name, f"{at}/properties") + ": ")]
             closing = [Text(text="}")] if n == len(names) - 1 else []
-            parts = self.value(named[name], f"{at}/properties/{_escaped(name)}", f"/{_escaped(name)}")
+            parts = self.value(named[name], f"{at}/properties/{escaped(name)}", f"/{escaped(name)}")
             sections.append(TemplateSection(name=name, parts=_joined([*opening, *parts, *closing])))
         return Template(sections=tuple(sections))
 
@@ -183,7 +190,7 @@ class _Reader:
         node, at = self._resolve(node, at)
         self._check(node, at)
         if "const" in node:
-            parts: list[Part] = [Text(text=_text(self._typed([node["const"]], node, at, "const")[0], f"{at}/const"))]
+            parts: list[Part] = [Text(text=as_json(self._typed([node["const"]], node, at, "const")[0], f"{at}/const"))]
         elif "enum" in node:
             parts = self._enum(node, at)
         else:
@@ -203,12 +210,15 @@ class _Reader:
             where, here = node["$ref"], f"{at}/$ref"
             if extra := sorted(set(node) - {"$ref"} - ANNOTATIONS):
                 raise SchemaError(
-                    extra[0], f"{at}/{_escaped(extra[0])}", f"{extra[0]!r} beside '$ref' is not supported; move it there"
+                    extra[0],
+                    f"{at}/{escaped(extra[0])}",
+                    f"{extra[0]!r} beside '$ref' is not supported; move it there",
+                    unbounded=extra[0] in UNBOUNDED | HANDLED,
                 )
             if not isinstance(where, str) or not (where == "#" or where.startswith("#/")):
                 raise SchemaError("$ref", here, f"only references within the schema ('#/...') are supported, got {where!r}")
             if where in self.following or where == "#":
-                raise SchemaError("$ref", here, f"{where!r} contains itself, so its answer has no longest form")
+                raise SchemaError("$ref", here, f"{where!r} contains itself, so its answer has no longest form", unbounded=True)
             self.following.append(where)
             node, at = self._target(where, here), where[1:]
 
@@ -229,14 +239,16 @@ class _Reader:
             known = {"const", "enum", "type"} - ({"enum"} if "const" in node else set())
         elif kind is None:
             extra = next((k for k in node if k not in ANNOTATIONS and k not in HANDLED), "type")
-            raise SchemaError(extra, f"{at}/{_escaped(extra)}", f"{_unsupported(extra)}; give a type, an enum or a const")
+            why = f"{unsupported(extra)}; give a type, an enum or a const"
+            raise SchemaError(extra, f"{at}/{escaped(extra)}", why, unbounded=extra == "type" or extra in UNBOUNDED)
         elif not isinstance(kind, str) or kind not in KEYWORDS:
-            raise SchemaError("type", f"{at}/type", f"type must be one of {sorted(KEYWORDS)}, got {json.dumps(kind)}")
+            why = f"type must be one of {sorted(KEYWORDS)}, got {json.dumps(kind)}"
+            raise SchemaError("type", f"{at}/type", why, unbounded=isinstance(kind, list))
         else:
             known = KEYWORDS[kind] | {"type"}
         for keyword in node:
             if keyword not in known and keyword not in ANNOTATIONS:
-                raise SchemaError(keyword, f"{at}/{_escaped(keyword)}", _unsupported(keyword))
+                raise SchemaError(keyword, f"{at}/{escaped(keyword)}", unsupported(keyword), unbounded=keyword in UNBOUNDED)
 
     # --- kinds of values ----------------------------------------------------------------------------------------------------------
 
@@ -245,7 +257,7 @@ class _Reader:
         if not isinstance(values, list) or not values:
             raise SchemaError("enum", f"{at}/enum", "an enum lists at least one value")
         values = self._typed(values, node, at, "enum")
-        texts = list(dict.fromkeys(_text(v, f"{at}/enum") for v in values))
+        texts = list(dict.fromkeys(as_json(v, f"{at}/enum") for v in values))
         if all(isinstance(v, str) for v in values):  # the quotes are known, whatever is chosen
             inner = [t[1:-1] for t in texts]
             if len(inner) > 1 and "" not in inner:
@@ -264,9 +276,8 @@ class _Reader:
 
     def _properties(self, node: dict[str, Any], at: str) -> dict[str, Any]:
         if node.get("additionalProperties") is not False:
-            raise SchemaError(
-                "additionalProperties", f"{at}/additionalProperties", "an object must have 'additionalProperties': false"
-            )
+            why = "an object must have 'additionalProperties': false"
+            raise SchemaError("additionalProperties", f"{at}/additionalProperties", why, unbounded=True)
         properties, required = node.get("properties", {}), node.get("required", [])
         if not isinstance(properties, dict):
             raise SchemaError("properties", f"{at}/properties", "properties must be an object")
@@ -277,8 +288,8 @@ class _Reader:
     def _object(self, node: dict[str, Any], at: str, place: str) -> list[Part]:
         parts: list[Part] = []
         for n, (name, inner) in enumerate(self._properties(node, at).items()):
-            parts.append(Text(text=("{" if n == 0 else ", ") + _text(name, f"{at}/properties") + ": "))
-            parts += self.value(inner, f"{at}/properties/{_escaped(name)}", f"{place}/{_escaped(name)}")
+            parts.append(Text(text=("{" if n == 0 else ", ") + as_json(name, f"{at}/properties") + ": "))
+            parts += self.value(inner, f"{at}/properties/{escaped(name)}", f"{place}/{escaped(name)}")
         return [*parts, Text(text="}" if parts else "{}")]
 
     def _array(self, node: dict[str, Any], at: str, place: str) -> list[Part]:
@@ -289,9 +300,10 @@ class _Reader:
         high = _count(node, "maxItems", at, len(first) if rest is False else None)
         if low != high:
             keyword = "maxItems" if "maxItems" in node or "minItems" not in node else "minItems"
-            raise SchemaError(keyword, f"{at}/{keyword}", f"minItems and maxItems must be equal, got {low} and {high}")
+            why = f"minItems and maxItems must be equal, got {low} and {high}"
+            raise SchemaError(keyword, f"{at}/{keyword}", why, unbounded=low < high)
         if low > len(first) and "items" not in node:
-            raise SchemaError("items", f"{at}/items", f"items {len(first)} to {low - 1} have no schema")
+            raise SchemaError("items", f"{at}/items", f"items {len(first)} to {low - 1} have no schema", unbounded=True)
         if low > len(first) and rest is False:
             raise SchemaError("minItems", f"{at}/minItems", f"{low} items are wanted and prefixItems allows {len(first)}")
         parts: list[Part] = []
@@ -309,7 +321,8 @@ class _Reader:
         if budget is not None and budget < 1:
             raise InputError(f"the budget of {place or self.section!r} must be at least 1 token: got {budget}")
         if longest is None and budget is None:
-            raise SchemaError("maxLength", f"{at}/maxLength", "a string needs maxLength, a pattern or a token budget")
+            why = "a string needs maxLength, a pattern or a token budget"
+            raise SchemaError("maxLength", f"{at}/maxLength", why, unbounded=True)
         if longest == 0:
             return [Text(text='""')]
         width = min(b for b in (budget, longest) if b is not None)
@@ -322,7 +335,7 @@ class _Reader:
         try:
             found = positions(pattern)
         except PatternError as e:
-            raise SchemaError("pattern", here, f"{pattern!r} is not supported: {e}") from None
+            raise SchemaError("pattern", here, f"{pattern!r} is not supported: {e}", unbounded=True) from None
         if longest is not None and len(found) > longest:
             raise SchemaError(
                 "maxLength", f"{at}/maxLength", f"strings of the pattern have {len(found)} characters, more than {longest}"
@@ -336,9 +349,9 @@ class _Reader:
                 continue
             choices, n = found[n], n + 1
             if len(choices) == 1:
-                parts.append(Text(text=_text(next(iter(choices)), here)[1:-1]))
+                parts.append(Text(text=as_json(next(iter(choices)), here)[1:-1]))
                 continue
-            plain = "".join(sorted(c for c in choices if len(_text(c, here)) == 3))
+            plain = "".join(sorted(c for c in choices if len(as_json(c, here)) == 3))
             if not plain:
                 raise SchemaError("pattern", here, f"{pattern!r}: a class of characters that all need an escape is not supported")
             parts.append(Chars(classes=(plain,)))
@@ -364,7 +377,7 @@ class _Reader:
         if lowest > highest:
             keyword = next(iter(given), "type")
             why = f"no number with {decimals} decimals and at most {EXACT_DIGITS} digits lies within the bounds"
-            raise SchemaError(keyword, f"{at}/{keyword}", why)
+            raise SchemaError(keyword, f"{at}/{keyword}", why, unbounded=decimals > 0)
         if lowest == highest:
             return Text(text=decimal(lowest, decimals))
         return JsonNumber(lowest=lowest, highest=highest, decimals=decimals, fixed_width=self.numbers.fixed_width)
@@ -392,15 +405,15 @@ def _number_at(found: Sequence[Position], start: int) -> Number | None:
     return Number(integer_digits=whole, decimals=decimals)
 
 
-def _unsupported(keyword: str) -> str:
+def unsupported(keyword: str) -> str:
     return f"{keyword!r} is not supported"
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _text(value: Any, pointer: str = "") -> str:
+def as_json(value: Any, pointer: str = "") -> str:
     """A value as it is written. Raises SchemaError for one that JSON or UTF-8 cannot hold."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -423,7 +436,8 @@ def _is(value: Any, kind: str) -> bool:
 def _count(node: dict[str, Any], keyword: str, at: str, implied: int | None) -> int:
     value = node.get(keyword, implied)
     if value is None:
-        raise SchemaError(keyword, f"{at}/{keyword}", f"{keyword} is missing: the answer would have no longest form")
+        why = f"{keyword} is missing: the answer would have no longest form"
+        raise SchemaError(keyword, f"{at}/{keyword}", why, unbounded=True)
     if not _is(value, "integer") or value < 0:
         raise SchemaError(keyword, f"{at}/{keyword}", f"{keyword} must be a whole number from 0 on, got {json.dumps(value)}")
     return int(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,17 +14,20 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
+from decoding import unbounded
 from decoding.canvas import constrained
 from decoding.deadline import hurried
 from decoding.flow import Flow
 from decoding.fork import lineage, together, up_to
+from decoding.grammar import Grammar, GrammarRows
 from decoding.guarantees import is_lossless
 from decoding.loop import run
 from decoding.reduce import reduce
 from decoding.rules import sampler
 from decoding.scaffold import Scaffold
-from decoding.schema import build, template
+from decoding.schema import SchemaError, build, plain, template
 from decoding.template import Template
+from decoding.vocabulary import Vocabulary
 from edge import tuned
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
@@ -40,7 +44,8 @@ from edge.trace.observe import Trace, Tracer
 STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
 SCAFFOLD = "scaffold"
 """The name that Fast-dDrive gives self-speculation under a schema."""
-Constrained = Scaffold | Flow | None
+Constrained = Scaffold | Flow | GrammarRows | None
+Compiled = Scaffold | Flow | Grammar
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -51,7 +56,7 @@ class Engine:
         self.backbone, self.path = backbone, path
         self._session: Session | None = None
         self._tuned = tuned.read(path)
-        self._compiled: dict[str, Scaffold | Flow] = {}
+        self._compiled: dict[str, Compiled] = {}
         self._paces: dict[tuple[str, tuple[str, ...]], Pace] = {}
 
     @classmethod
@@ -74,20 +79,32 @@ class Engine:
             raise CheckpointError(f"{self.path}: holds no tokenizer.json; pass the prompt as token ids or copy the tokenizer there")
         return ChatTokenizer.load(self.path, self.backbone.image_token_id)
 
-    def constraint(self, schema: Any) -> Scaffold | Flow:
+    def constraint(self, schema: Any) -> Compiled:
         """What `schema` lets an answer be, compiled for this checkpoint (and kept): a JSON schema, a pydantic model class or a
-        template; a Scaffold or Flow as it is. Raises SchemaError for a schema that cannot be honoured.
+        template; a compiled one as it is. Answers of known longest form get frozen rows, others a grammar that is followed token by
+        token. Raises SchemaError for a schema that cannot be honoured.
         """
-        if isinstance(schema, Scaffold | Flow):
+        if isinstance(schema, Compiled):
             return schema
         if isinstance(schema, Template):
-            made = schema
-        elif isinstance(schema, dict) or (isinstance(schema, type) and issubclass(schema, BaseModel)):
-            made = template(schema)
-        else:
+            return self._template(schema)
+        if not (isinstance(schema, dict) or (isinstance(schema, type) and issubclass(schema, BaseModel))):
             raise UnsupportedError(
                 f"schema must be a JSON schema, a pydantic model class, a Template or a compiled one: got {type(schema).__name__}"
             )
+        try:
+            made = template(schema)
+        except SchemaError as e:
+            if not e.unbounded:
+                raise
+        else:
+            return self._template(made)
+        key = json.dumps(plain(schema), default=repr)
+        if key not in self._compiled:
+            self._compiled[key] = unbounded.compile(schema, self._vocabulary)
+        return self._compiled[key]
+
+    def _template(self, made: Template) -> Compiled:
         key = made.model_dump_json()
         if key not in self._compiled:
             stop = self.spec.stop_ids[0] if self.spec.stop_ids else None
@@ -95,6 +112,15 @@ class Engine:
                 made, self.tokenizer, vocab_size=self.backbone.vocab_size, pad_token_id=self.spec.pad_token_id, stop_id=stop
             )
         return self._compiled[key]
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        """The tokenizer for grammars."""
+        spec, size = self.spec, self.backbone.vocab_size
+        ids = (*spec.stop_ids, spec.mask_token_id, spec.pad_token_id, self.backbone.image_token_id)
+        never = [i for i in ids if i is not None]
+        size = min(size, spec.vocab_limit or size)
+        return Vocabulary(self.tokenizer, vocab_size=size, stop_id=spec.stop_ids[0] if spec.stop_ids else None, never=never)
 
     def generate(
         self,
@@ -122,7 +148,8 @@ class Engine:
         seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean, median, medoid).
         deadline_ms: when it will be missed, sections that do not have to be there are closed (their names are in
         `skipped_sections`, and `finish_reason` is "deadline"). sections: those that have to be there, by default all but those of
-        free text alone; without a deadline the others are left out at once. trace: is told what every forward did.
+        free text alone; without a deadline the others are left out at once. Where a grammar is followed there are no
+        sections: a late answer ends as soon as it can. trace: is told what every forward did.
         Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint cannot do.
         """
         start = time.perf_counter()
@@ -132,15 +159,16 @@ class Engine:
             strategy = "self-spec"
         reducer = options.pop("reducer", "mean")
         options = options or self.settings(strategy)
-        constraint = None if schema is None else self.constraint(schema)
-        pace = self._paces.setdefault((strategy, section_names(constraint)), Pace())
-        rush = hurry(constraint, sections, deadline_ms, start, pace)
+        compiled = None if schema is None else self.constraint(schema)
+        pace = self._paces.setdefault((strategy, section_names(compiled)), Pace())
+        rush = hurry(compiled, sections, deadline_ms, start, pace)
         strategies = [self._strategy(strategy, temperature, top_p, seed + n, options, rush) for n in range(max(rollouts, 1))]
         clock = _Clock(start)
         ids, features = self._prompt(prompt, images)
         clock.lap("vision")
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1: got {max_new_tokens}")
+        constraint = compiled.within(max_new_tokens) if isinstance(compiled, Grammar) else compiled
         if constraint is not None and len(constraint) > max_new_tokens:
             longest = f"the schema's answer may have {len(constraint)} tokens"
             raise InputError(
@@ -189,7 +217,9 @@ class Engine:
     def _fork_row(self, constraint: Constrained, section: str | None, rollouts: int, temperature: float) -> int:
         """The answer row where rollouts part. Raises for what cannot be forked."""
         if not isinstance(constraint, Scaffold):
-            raise UnsupportedError("rollouts part at a section whose rows are known: give a schema, and a checkpoint with padding")
+            raise UnsupportedError(
+                "rollouts part at a section whose rows are known: give a schema of bounded size, and a checkpoint with padding"
+            )
         if rollouts < 1 or temperature == 0:
             raise InputError(f"rollouts are sampled: need rollouts >= 1 and temperature > 0, got {rollouts} and {temperature}")
         starts = {s.name: s.start for s in constraint.sections}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from decoding.deadline import Clock, ForwardBudget
 from decoding.flow import Flow
+from decoding.grammar import Grammar
 from decoding.scaffold import Scaffold
 from edge.core.errors import InputError, UnknownNameError
 
@@ -94,7 +95,11 @@ class Hurry:
 
 
 def hurry(
-    constraint: Scaffold | Flow | None, sections: Sequence[str] | None, deadline_ms: float | None, start: float, pace: Pace
+    constraint: Scaffold | Flow | Grammar | None,
+    sections: Sequence[str] | None,
+    deadline_ms: float | None,
+    start: float,
+    pace: Pace,
 ) -> Hurry | None:
     """What a request's `sections` and `deadline_ms` (from `start`, seconds of `time.perf_counter`) ask for; None for neither.
 
@@ -106,9 +111,9 @@ def hurry(
         raise InputError(f"deadline_ms must be 0 or more: got {deadline_ms}")
     if sections is None and deadline_ms is None:
         return None
-    if constraint is None:
+    if constraint is None or isinstance(constraint, Grammar):
         if sections is not None:
-            raise InputError("sections are those of a schema: give one")
+            raise InputError("sections are those of a schema whose answers have a longest form: give one")
         assert deadline_ms is not None
         return Hurry(frozenset(), Stopwatch(start + deadline_ms / 1e3, frozenset(), pace))
     names = section_names(constraint)
@@ -122,9 +127,9 @@ def hurry(
     return Hurry(optional, Stopwatch(start + deadline_ms / 1e3, required, pace))
 
 
-def section_names(constraint: Scaffold | Flow | None) -> tuple[str, ...]:
-    """In answer order; none for free text."""
-    return () if constraint is None else tuple(s.name for s in constraint.template.sections)
+def section_names(constraint: Scaffold | Flow | Grammar | None) -> tuple[str, ...]:
+    """In answer order; none for free text, and for a grammar."""
+    return () if constraint is None or isinstance(constraint, Grammar) else tuple(s.name for s in constraint.template.sections)
 
 
 def _free_text(constraint: Scaffold | Flow) -> frozenset[str]:

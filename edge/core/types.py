@@ -123,7 +123,8 @@ class Cursor(Protocol):
 
 
 class Constraint(Protocol):
-    """What the tokens of an answer may be. `decoding.scaffold.Scaffold` and `decoding.flow.Flow` are those that ship."""
+    """What the tokens of an answer may be. `decoding.scaffold.Scaffold`, `decoding.flow.Flow` and
+    `decoding.grammar.GrammarRows` are those that ship."""
 
     def __len__(self) -> int:
         """Rows of the longest answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ class ChatTokenizer:
     def decode(self, ids: list[int]) -> str:
         return self._hf.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
+    def token_bytes(self) -> list[bytes | None] | None:
+        """For every id its bytes, None for special and unused ones; None for all where the tokenizer is no byte-level BPE."""
+        backend = getattr(self._hf, "backend_tokenizer", None)
+        if backend is None or '"ByteLevel"' not in json.dumps(json.loads(backend.to_str())["decoder"]):
+            return None
+        added = self._hf.added_tokens_decoder
+        names = self._hf.convert_ids_to_tokens(list(range(len(self._hf))))
+        return [bytes_of(name) if i not in added else None if added[i].special else name.encode() for i, name in enumerate(names)]
+
     def chat(self, messages: Sequence[Message], image_tokens: Sequence[int]) -> list[int]:
         """Ids of a conversation up to where the assistant's answer starts; image i takes `image_tokens[i]` placeholder ids.
 
@@ -58,6 +68,23 @@ class ChatTokenizer:
             )
         counts = iter(image_tokens)
         return [i for t in ids for i in ([t] * next(counts) if t == self.image_token_id else [t])]
+
+
+def _byte_letters() -> dict[str, int]:
+    """The letters that byte-level BPE (GPT-2) writes bytes in: each itself where it can be seen, the others those from 256 on."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [b for b in range(256) if b not in seen]
+    return {chr(b): b for b in seen} | {chr(256 + n): b for n, b in enumerate(rest)}
+
+
+_LETTERS = _byte_letters()
+
+
+def bytes_of(name: str | None) -> bytes | None:
+    """The bytes of a byte-level token; None for a hole in the vocabulary, or a name that is not written in such letters."""
+    if not name or any(c not in _LETTERS for c in name):
+        return None
+    return bytes(_LETTERS[c] for c in name)
 
 
 def _check(messages: Sequence[Message]) -> None:

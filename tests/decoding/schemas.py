@@ -156,7 +156,7 @@ def _pattern(r: Random, depth: int, defs: dict[str, Any]) -> dict[str, Any]:
 
 # --- outside --------------------------------------------------------------------------------------------------------------
 
-_BREAKS: list[tuple[str, dict[str, Any]]] = [
+BREAKS: list[tuple[str, dict[str, Any]]] = [
     (k, {"type": "string", "maxLength": 3, k: v})
     for k, v in [("minLength", 1), ("format", "date"), ("contentEncoding", "base64"), ("anyOf", [{"type": "null"}]), ("not", {})]
 ] + [
@@ -209,7 +209,7 @@ _BREAKS: list[tuple[str, dict[str, Any]]] = [
 
 def outside(r: Random) -> tuple[dict[str, Any], str, str]:
     """A schema of which one node is outside, that node's keyword, and the pointer to the keyword."""
-    keyword, node = r.choice(_BREAKS)
+    keyword, node = r.choice(BREAKS)
     pointer = f"/{keyword}"
     for _ in range(r.randint(0, 3)):
         if r.random() < 0.6:

@@ -190,7 +190,7 @@ def test_rollouts_together_are_rollouts_alone(engines, strategy, options, sectio
         ({"top_p": 0}, InputError, "top_p in"),
         ({"max_new_tokens": 0}, InputError, "max_new_tokens must be at least 1: got 0"),
         ({"max_new_tokens": 10_000}, InputError, "the model holds 400"),
-        ({"schema": {"type": "object"}}, InputError, "additionalProperties"),
+        ({"schema": {"type": "object", "propertys": {}}}, InputError, "schema /propertys: .propertys. is not supported"),
         ({"schema": 3}, UnsupportedError, "schema must be a JSON schema, a pydantic model class"),
         ({"rollouts": 3}, UnsupportedError, "give a schema"),
         ({"rollouts": 3, "schema": FORKED}, InputError, "need rollouts >= 1 and temperature > 0, got 3 and 0"),
