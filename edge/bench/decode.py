@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from rich.table import Table
 from edge.bench import record
 from edge.bench.measure import AR, cell, measure, row, share
 from edge.bench.rounds import Rounds
-from edge.bench.windows import sites, split_windows
-from edge.core.errors import InputError
+from edge.bench.windows import sites
 from robotics.driving.evaluate import Configuration, Sample, sample
 from robotics.driving.planner import Planner
+from robotics.driving.scene import Window
 
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "self-spec": ("self-spec", {}),
@@ -46,19 +46,27 @@ BASELINE = "self-spec"
 ROLLED = (BASELINE, "fused lagged", "fused lagged, across")
 
 
-def configurations(planner: Planner, size: int, best: Mapping[str, int]) -> list[Configuration]:
-    """`ar`, every form at `size` and, where it differs, at its `best` block size, and rollouts of self-spec and fused."""
-    out = [Configuration(AR, planner, "ar")]
-    for name, (strategy, options) in {**LOSSY, **FORMS}.items():
-        for b in dict.fromkeys([size, best.get(name, size)]):
-            out.append(Configuration(f"{name}, {b}", planner, strategy, options | {"block_size": b}, reference=AR))
-    for name in ROLLED:
-        strategy, options = FORMS[name]
-        for b in dict.fromkeys([size, best.get(name, size)]):
+class Entry(NamedTuple):
+    """A line of the table. form: a key of FORMS or LOSSY, or `ar`, which has no block size."""
+
+    form: str
+    block_size: int | None
+    configuration: Configuration
+
+
+def entries(planner: Planner, size: int, best: Mapping[str, int]) -> list[Entry]:
+    """`ar`, every form at `size` and, where it differs, at its `best` block size, and rollouts of some."""
+    out = [Entry(AR, None, Configuration(AR, planner, "ar"))]
+    for form, (strategy, options) in {**LOSSY, **FORMS}.items():
+        for b in dict.fromkeys([size, best.get(form, size)]):
+            out.append(Entry(form, b, Configuration(f"{form}, {b}", planner, strategy, options | {"block_size": b}, reference=AR)))
+    for form in ROLLED:
+        strategy, options = FORMS[form]
+        for b in dict.fromkeys([size, best.get(form, size)]):
             more = options | {"fork_at": "trajectory", "temperature": 0.5, "block_size": b}
             for n in ROLLOUTS:
-                label = f"{name}, {b}, {n} rollout{'s' if n > 1 else ''}"
-                out.append(Configuration(label, planner, strategy, more | {"rollouts": n}))
+                label = f"{form}, {b}, {n} rollout{'s' if n > 1 else ''}"
+                out.append(Entry(form, b, Configuration(label, planner, strategy, more | {"rollouts": n})))
     return out
 
 
@@ -85,35 +93,33 @@ def _plan(planner: Planner, s: Sample, strategy: str, options: Mapping[str, Any]
 
 def bench(
     model: Path,
-    data: Path,
-    split: str = "val",
-    limit: int | None = None,
+    found: Sequence[Window],
+    split: str,
     block_size: int | None = None,
     sizes: Sequence[int] = (8, 16, 24, 32, 48),
     dtype: str = "float32",
     threads: int | None = None,
     show: bool = True,
+    scenes_to_choose: int = 20,
 ) -> dict[str, Any]:
-    """Plan the windows of a split with every configuration, interleaved; returns the result in the common form.
+    """Plan windows with every configuration, interleaved; returns the result in the common form. split: what they are called.
 
     The best block sizes are chosen on demo scenes, not on the windows that are reported.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    found = split_windows(data, split, limit)
-    if not found:
-        raise InputError(f"{data}: split {split!r} has no window")
     planner = Planner.load(model, dtype=dtype)
-    best = best_sizes(planner, demo_samples(planner), sizes, show)
-    chosen = configurations(planner, block_size or planner.engine.spec.block_size, best)
-    outcomes = measure(chosen, found, show)
+    best = best_sizes(planner, demo_samples(planner, scenes_to_choose), sizes, show)
+    chosen = entries(planner, block_size or planner.engine.spec.block_size, best)
+    outcomes = measure([e.configuration for e in chosen], found, show)
     scenes = [w.scene.name for w in found]
     few = [found[i] for i in np.linspace(0, len(found) - 1, min(WATCHED, len(found))).round().astype(int)]
     watched = [sample(w, planner.config.image_size) for w in few]
     rows = []
-    for c in chosen:
-        figures = row(c, outcomes[c.name], outcomes[AR], scenes)
-        if c.strategy in ("self-spec", "fused") and "rollouts" not in c.options:
+    for form, b, c in chosen:
+        figures = row(c, outcomes[c.name], outcomes[AR], scenes) | {"form": form, "block_size": b}
+        figures["rollouts"] = c.options.get("rollouts")
+        if form in FORMS and "rollouts" not in c.options:
             figures |= watch(c, watched).figures()
         rows.append(figures)
     _relate(rows)
@@ -129,12 +135,13 @@ def demo_samples(planner: Planner, count: int = 20) -> list[Sample]:
 
 def _relate(rows: list[dict[str, Any]]) -> None:
     """Forwards over those of self-spec at the same block size, and of rollouts over those of one greedy answer."""
-    forwards = {r["name"]: r["forwards"] for r in rows}
+    greedy = {(r["form"], r["block_size"]): r["forwards"] for r in rows if r["rollouts"] is None}
     for r in rows:
-        name, size = r["name"].rsplit(", ", 1) if "rollout" not in r["name"] else r["name"].rsplit(", ", 2)[:2]
-        reference = f"{name}, {size}" if "rollout" in r["name"] else f"{BASELINE}, {size}"
-        if r["strategy"] in ("self-spec", "fused") and reference in forwards:
-            r["forwards_over_greedy" if "rollout" in r["name"] else "forwards_over_self_spec"] = r["forwards"] / forwards[reference]
+        if r["form"] not in FORMS:
+            continue
+        name, form = ("forwards_over_greedy", r["form"]) if r["rollouts"] else ("forwards_over_self_spec", BASELINE)
+        if (form, r["block_size"]) in greedy:
+            r[name] = r["forwards"] / greedy[form, r["block_size"]]
 
 
 def table(result: Mapping[str, Any]) -> Table:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.cli.zoo import NANO_PARENT, NANO_PLANNER
+from edge.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,12 @@ class BenchDecode:
 
     def run(self) -> int:
         from edge.bench import decode, record
-        from edge.bench.windows import data_path
+        from edge.bench.windows import data_path, split_windows
 
-        data = data_path(self.data)
-        result = decode.bench(self.model, data, self.split, self.limit, self.block_size, self.sizes, self.dtype, self.threads)
+        found = split_windows(data_path(self.data), self.split, self.limit)
+        if not found:
+            raise InputError(f"split {self.split!r} has no window: choose another, or raise --limit")
+        result = decode.bench(self.model, found, self.split, self.block_size, self.sizes, self.dtype, self.threads)
         record.write(result, self.json)
         decode.show(result)
         return 0

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from edge.bench import decode
-from edge.bench.windows import data_path
 from edge.cli.zoo import NANO_PLANNER
+from robotics.driving.demo import demo_window
 from tests.edge.test_bench import PINNED
 
 
 @pytest.fixture(scope="module")
-def result(recorded_data):
-    return decode.bench(NANO_PLANNER, data_path(recorded_data), limit=3, block_size=16, sizes=(8, 16), show=False)
+def result():
+    found = [demo_window(0)]
+    return decode.bench(NANO_PLANNER, found, "demo", block_size=16, sizes=(16,), show=False, scenes_to_choose=1)
 
 
 def test_every_strategy_has_its_rows(result) -> None:
