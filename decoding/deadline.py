@@ -89,7 +89,7 @@ def hurried(
             forwards += 1
             request = strategy.send(answer)
     except StopIteration:
-        canvas.finish = "deadline" if cut else canvas.finish
+        canvas.finish = "deadline" if cut and canvas.finish == "stop" else canvas.finish
     finally:
         strategy.close()
 

@@ -64,10 +64,13 @@ class Place:
 
 
 class GrammarRows:
-    """Implements `edge.core.types.Constraint`. For one answer: all places that were looked at are remembered."""
+    """Implements `edge.core.types.Constraint`. For one answer: all places that were looked at are remembered.
 
-    def __init__(self, grammar: Grammar, rows: int) -> None:
-        self.grammar, self.rows = grammar, rows
+    said: leading rows that were decided before it was known that there are so few; they may be what they are.
+    """
+
+    def __init__(self, grammar: Grammar, rows: int, said: int = 0) -> None:
+        self.grammar, self.rows, self.said = grammar, rows, said
         self._first = Place(0, grammar.matcher, grammar.way, len(grammar.way), True)
         self._last = torch.zeros(0, dtype=torch.long), self._first
         self._seen: dict[bytes, Tensor] = {}
@@ -111,7 +114,7 @@ class GrammarRows:
         place = self.cursor(start, tokens).place
         way = place.way if place.sure or place.over or place.lost else self.grammar.closing.way(place.matcher, place.way)
         fewer = self.rows if way is None else start + len(way) + self.grammar.reserve
-        return GrammarRows(self.grammar, min(self.rows, fewer))
+        return GrammarRows(self.grammar, min(self.rows, fewer), start)
 
     # --- places -----------------------------------------------------------------------------------------------------------
 
@@ -143,7 +146,7 @@ class GrammarRows:
             return torch.arange(self.grammar.vocabulary.size)
         if place.ids is None:
             ids, left = self._mask(place.matcher), self.rows - place.n
-            short = place.sure and len(place.way) <= left <= len(place.way) + self.grammar.reserve
+            short = place.n >= self.said and place.sure and len(place.way) <= left <= len(place.way) + self.grammar.reserve
             place.ids = self._fitting(place, ids, left) if short else ids
         return place.ids
 
