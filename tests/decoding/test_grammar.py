@@ -37,7 +37,7 @@ from tests.decoding.test_exactness import FORMS
 from tests.decoding.test_schema import Noise
 
 SMALL = os.environ.get("EDGE_CASES") == "small"
-VALID, EXACT, AGAIN, TWINS = (57, 5, 4, 12) if SMALL else (10_000, 1_000, 1_000, 500)
+VALID, EXACT, AGAIN, TWINS = (57, 5, 4, 12) if SMALL else (2_000, 200, 200, 200)
 
 
 class Bytes(Words):
