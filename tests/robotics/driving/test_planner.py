@@ -37,6 +37,8 @@ def images(n: int = 3, seed: int = 0) -> list[np.ndarray]:
     return [rng.integers(0, 256, (112, 112, 3), dtype=np.uint8) for _ in range(n)]
 
 
+PARTS = 12
+"""Of the validation windows: an hour's test should say how far it is."""
 LOSSLESS = [
     ("self-spec", {}),
     ("fused", {}),
@@ -47,11 +49,12 @@ LOSSLESS = [
 ]
 
 
-def test_every_val_window_in_float32(planner, recorded_data) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_val_window_in_float32(planner, recorded_data, part) -> None:
     """With the scaffold, every lossless form equals scaffold-constrained ar token for token, greedy and sampled; rollouts equal
     separate runs with their seeds; every plan is valid.
     """
-    for w in split_windows(recorded_data, "val", 12 if SMALL else None):
+    for w in split_windows(recorded_data, "val", PARTS if SMALL else None)[part::PARTS]:
         s = sample(w, planner.config.image_size)
 
         def tokens(strategy, window=s, **options) -> list[int]:
