@@ -31,6 +31,7 @@ from decoding.vocabulary import Vocabulary
 from edge import tuned
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
+from edge.core.recent import Recent
 from edge.core.registry import Registry
 from edge.core.types import Canvas, Strategy
 from edge.generation import Generation
@@ -42,6 +43,8 @@ from edge.pace import Hurry, Pace, hurry, section_names
 from edge.trace.observe import Trace, Tracer
 
 STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
+KEPT = 64
+"""Compiled schemas that are kept for requests to come."""
 SCAFFOLD = "scaffold"
 """The name that Fast-dDrive gives self-speculation under a schema."""
 Constrained = Scaffold | Flow | GrammarRows | None
@@ -56,8 +59,8 @@ class Engine:
         self.backbone, self.path = backbone, path
         self._session: Session | None = None
         self._tuned = tuned.read(path)
-        self._compiled: dict[str, Compiled] = {}
-        self._paces: dict[tuple[str, tuple[str, ...]], Pace] = {}
+        self._compiled: Recent[str, Compiled] = Recent(KEPT)
+        self._paces: Recent[tuple[str, tuple[str, ...]], Pace] = Recent(KEPT)
 
     @classmethod
     def load(cls, path: str | Path, *, device: Any = None, dtype: Any = None, adapter: str = "lean") -> Engine:
@@ -99,19 +102,15 @@ class Engine:
                 raise
         else:
             return self._template(made)
-        key = json.dumps(plain(schema), default=repr)
-        if key not in self._compiled:
-            self._compiled[key] = unbounded.compile(schema, self._vocabulary)
-        return self._compiled[key]
+        return self._compiled.get(json.dumps(plain(schema), default=repr), lambda: unbounded.compile(schema, self._vocabulary))
 
     def _template(self, made: Template) -> Compiled:
-        key = made.model_dump_json()
-        if key not in self._compiled:
+        def compiled() -> Compiled:
+            size, pad = self.backbone.vocab_size, self.spec.pad_token_id
             stop = self.spec.stop_ids[0] if self.spec.stop_ids else None
-            self._compiled[key] = build(
-                made, self.tokenizer, vocab_size=self.backbone.vocab_size, pad_token_id=self.spec.pad_token_id, stop_id=stop
-            )
-        return self._compiled[key]
+            return build(made, self.tokenizer, vocab_size=size, pad_token_id=pad, stop_id=stop)
+
+        return self._compiled.get(made.model_dump_json(), compiled)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -160,7 +159,7 @@ class Engine:
         reducer = options.pop("reducer", "mean")
         options = options or self.settings(strategy)
         compiled = None if schema is None else self.constraint(schema)
-        pace = self._paces.setdefault((strategy, section_names(compiled)), Pace())
+        pace = self._paces.get((strategy, section_names(compiled)), Pace)
         rush = hurry(compiled, sections, deadline_ms, start, pace)
         strategies = [self._strategy(strategy, temperature, top_p, seed + n, options, rush) for n in range(max(rollouts, 1))]
         clock = _Clock(start)
