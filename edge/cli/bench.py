@@ -77,6 +77,8 @@ class BenchDecode:
     """Threads of torch; its own choice by default."""
     json: Path | None = None
     """Write the result there too."""
+    png: Path | None = None
+    """Draw it there."""
 
     def run(self) -> int:
         from edge.bench import decode, record
@@ -87,6 +89,10 @@ class BenchDecode:
             raise InputError(f"split {self.split!r} has no window: choose another, or raise --limit")
         result = decode.bench(self.model, found, self.split, self.block_size, self.sizes, self.dtype, self.threads)
         record.write(result, self.json)
+        if self.png is not None:
+            from edge.bench.picture import draw_decode
+
+            draw_decode(result, self.png)
         decode.show(result)
         return 0
 

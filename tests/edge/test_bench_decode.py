@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edge.bench import decode
+from edge.bench.picture import best_lines, draw_decode
 from edge.cli.zoo import NANO_PLANNER
+from edge.core.errors import InputError
 from robotics.driving.demo import demo_window
 from tests.edge.test_bench import PINNED
 
@@ -42,3 +44,13 @@ def test_lossless_ones_are_equal_and_their_columns_agree(result) -> None:
     for name in decode.ROLLED:
         expected = rows[f"{name}, 16, 4 rollouts"]["forwards"] / rows[f"{name}, 16"]["forwards"]
         assert rows[f"{name}, 16, 4 rollouts"]["forwards_over_greedy"] == pytest.approx(expected)
+
+
+def test_the_picture_shows_each_form_once(result, tmp_path) -> None:
+    lines = best_lines([r for r in result["rows"] if not r["rollouts"]])
+    assert len(lines) == 1 + len(decode.FORMS) + len(decode.LOSSY)
+    assert lines[0]["form"] == "ar"
+    assert [r["forwards"] for r in lines] == sorted((r["forwards"] for r in lines), reverse=True)
+    assert draw_decode(result, tmp_path / "d.png").read_bytes() == draw_decode(result, tmp_path / "e.png").read_bytes()
+    with pytest.raises(InputError, match="cannot write the picture"):
+        draw_decode(result, tmp_path / "none" / "d.png")
