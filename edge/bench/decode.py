@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from edge.bench import record
 from edge.bench.measure import AR, cell, measure, row, share
+from edge.bench.progress import progress
 from edge.bench.rounds import Rounds
 from edge.bench.windows import sites
 from robotics.driving.evaluate import Configuration, Sample, sample
@@ -73,7 +73,7 @@ def entries(planner: Planner, size: int, best: Mapping[str, int]) -> list[Entry]
 def best_sizes(planner: Planner, samples: Sequence[Sample], sizes: Sequence[int], show: bool = False) -> dict[str, int]:
     """For every form the block size with the fewest forwards on `samples`, the smaller of two that are alike."""
     out = {}
-    for name, (strategy, options) in track(FORMS.items(), "choosing sizes", console=Console(stderr=True), disable=not show):
+    for name, (strategy, options) in progress(FORMS.items(), len(FORMS), "choosing sizes", show):
         forwards = {b: sum(_plan(planner, s, strategy, options | {"block_size": b}).forwards for s in samples) for b in sizes}
         out[name] = min(sizes, key=lambda b: (forwards[b], b))
     return out
@@ -116,7 +116,7 @@ def bench(
     few = [found[i] for i in np.linspace(0, len(found) - 1, min(WATCHED, len(found))).round().astype(int)]
     watched = [sample(w, planner.config.image_size) for w in few]
     rows = []
-    for form, b, c in chosen:
+    for form, b, c in progress(chosen, len(chosen), "watching rounds", show):
         figures = row(c, outcomes[c.name], outcomes[AR], scenes) | {"form": form, "block_size": b}
         figures["rollouts"] = c.options.get("rollouts")
         if form in FORMS and "rollouts" not in c.options:

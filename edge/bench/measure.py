@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge.bench.progress import progress
 from edge.bench.windows import site
 from edge.generation import Generation
 from robotics.driving.evaluate import Configuration, Outcome, column, run, sample
@@ -26,7 +25,7 @@ def measure(chosen: Sequence[Configuration], found: Sequence[Window], show: bool
     size = chosen[0].planner.config.image_size
     warm_up(chosen, found[0])
     outcomes: dict[str, list[Outcome]] = {c.name: [] for c in chosen}
-    for outcome in _progress(run((sample(w, size) for w in found), chosen), len(found), show):
+    for outcome in progress(run((sample(w, size) for w in found), chosen), len(found), "planning", show):
         for name, o in outcome.items():
             outcomes[name].append(o)
     return outcomes
@@ -85,16 +84,6 @@ def row(c: Configuration, outcomes: Sequence[Outcome], ar: Sequence[Outcome], sc
 def _forwards_ratio(pairs: Sequence[tuple[Plan, Plan]]) -> float:
     """Forwards of `ar` (frozen and padding rows cost it none) over this configuration's, summed over windows."""
     return sum(a.generation.forwards for a, _ in pairs) / sum(o.generation.forwards for _, o in pairs)
-
-
-def _progress(outcomes: Iterator[Mapping[str, Outcome]], total: int, show: bool) -> Iterator[Mapping[str, Outcome]]:
-    columns = (TextColumn("planning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as bar:
-        task = bar.add_task("planning", total=total, rate="")
-        for o in outcomes:
-            yield o
-            speed = bar.tasks[0].speed
-            bar.update(task, advance=1, rate=f"{speed:.1f} windows/s" if speed else "")
 
 
 def cell(value: float | None, digits: int) -> str:

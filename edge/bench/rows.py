@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from edge import tuned
 from edge.bench import record
 from edge.bench.decode import demo_samples, watch
 from edge.bench.measure import cell
+from edge.bench.progress import progress
 from edge.core.types import GUESS, TRUNK, After, At, Call
 from edge.models.backbone import Backbone
 from edge.models.session import Session
@@ -83,7 +83,7 @@ def bench(model: Path, dtype: str | None, threads: int | None, scenes: int = 20,
     ]
     settings: dict[str, list[tuple[dict[str, Any], list[int]]]] = {}
     forms = [(strategy, form | {"block_size": size}) for strategy, form in FORMS for size in BLOCKS]
-    for strategy, options in track(forms, "watching settings", console=Console(stderr=True), disable=not show):
+    for strategy, options in progress(forms, len(forms), "watching settings", show):
         seen = watch(Configuration("", planner, strategy, options), samples).rows
         settings.setdefault(strategy, []).append((options, seen))
         label = " ".join([strategy, *(f"{k}={v}" for k, v in options.items())])
