@@ -124,7 +124,7 @@ def fill(canvas: Canvas, open_rows: Tensor, logits: Tensor, rule: Callable[[Tens
         ready = torch.tensor([bool(m.numel()) for m in may])  # the others wait for rows before them
         open_rows, logits = open_rows[ready], restrict(logits, may)[ready]
     ids = pick(logits, open_rows)
-    for n in rule(logits.float().softmax(dim=-1), ids, open_rows).tolist():
+    for n in rule(logits.softmax(dim=-1), ids, open_rows).tolist():
         row, token = int(open_rows[n]), int(ids[n])
         if canvas.constraint is None or bool((given(canvas, row) == token).any()):
             canvas.tokens[row] = token

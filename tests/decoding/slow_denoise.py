@@ -86,7 +86,7 @@ class Slow:
         """Those of the token at `row`, read from the output of row `raw` when rows before `upto` are fed."""
         orders = torch.tensor([self.order_of(r, live) for r in range(upto)])
         tokens = torch.tensor([t if k else MASK for t, k in zip(self.x[:upto], self.known, strict=False)])
-        logits = self.model(tokens, torch.arange(upto), orders[None] <= orders[:, None])[raw].float()
+        logits = self.model(tokens, torch.arange(upto), orders[None] <= orders[:, None])[raw]
         logits[MASK] = float("-inf")
         return logits.masked_fill(~self.may[row], float("-inf")).softmax(-1).tolist()
 
