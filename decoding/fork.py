@@ -8,7 +8,7 @@ step, each lineage a branch of the trunk. A lineage sees the trunk and itself, s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -128,7 +128,7 @@ class _Lineage:
             answer = None
 
 
-def together(strategies: Sequence[Strategy], host: Host) -> Iterator[Call]:
+def together(strategies: Sequence[Strategy], host: Host) -> Generator[Call, None, None]:
     """Drive strategies as lineages 1, 2, ... of one host; yields each merged call after its replies were digested."""
     lineages = [_Lineage(s, n) for n, s in enumerate(strategies, start=1)]
     try:

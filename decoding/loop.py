@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from edge.core.types import Call, Host, Keep, Reply, Strategy
 
 
-def run(strategy: Strategy, host: Host) -> Iterator[Call]:
+def run(strategy: Strategy, host: Host) -> Generator[Call, None, None]:
     """Answer every request of `strategy` from `host`; yields each call after its reply was digested.
 
     Closing the iterator half-way closes the strategy at its last request: the canvas stays as it was, and rows that were not

@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 
-from decoding import unbounded
 from decoding.canvas import constrained
-from decoding.deadline import hurried
 from decoding.flow import Flow
 from decoding.fork import lineage, together, up_to
-from decoding.grammar import Grammar, GrammarRows
+from decoding.grammar import Grammar
 from decoding.guarantees import is_lossless
 from decoding.loop import run
 from decoding.reduce import reduce
-from decoding.rules import sampler
 from decoding.scaffold import Scaffold
-from decoding.schema import SchemaError, build, plain, template
-from decoding.template import Template
-from decoding.vocabulary import Vocabulary
-from edge import tuned
+from edge import stopping, tuned
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
 from edge.core.recent import Recent
-from edge.core.registry import Registry
-from edge.core.types import Canvas, Strategy
+from edge.core.types import Canvas
+from edge.course import Course
 from edge.generation import Generation
-from edge.models.backbone import Backbone
+from edge.models.backbone import Backbone, ImageFeatures
+from edge.models.images import fingerprint, read_image
 from edge.models.loading import load_model
 from edge.models.session import SCRATCH, Session
 from edge.models.text import ChatTokenizer, Message
-from edge.pace import Hurry, Pace, hurry, section_names
+from edge.pace import Pace, hurry, section_names
+from edge.schemas import Compiled, Constrained, Schemas
+from edge.strategies import STRATEGIES, prepared, resolve
 from edge.trace.observe import Trace, Tracer
 
-STRATEGIES: Registry[Callable[..., Strategy]] = Registry("edge.strategies", "strategy")
-KEPT = 64
-"""Compiled schemas that are kept for requests to come."""
-SCAFFOLD = "scaffold"
-"""The name that Fast-dDrive gives self-speculation under a schema."""
-Constrained = Scaffold | Flow | GrammarRows | None
-Compiled = Scaffold | Flow | Grammar
+PACES = 64
+"""Pairs of strategy and schema whose times are remembered."""
+LONG = 1024
+"""Tokens of the longest answer where neither the request nor a schema says how long."""
+VIEWS = 4
+"""Sets of images whose features are kept for requests to come."""
+Watch = Callable[[Sequence[Canvas]], None]
+"""Is shown the canvases of a generation's lineages after every forward; not to be changed."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -57,10 +53,14 @@ class Engine:
 
     def __init__(self, backbone: Backbone, path: Path) -> None:
         self.backbone, self.path = backbone, path
+        self.reuse = False
+        """Whether a request goes on from what the last one left: rows of the prompt that both begin with are not computed again,
+        nor features of the same images. Servers set it; off, a request costs the same whatever came before."""
         self._session: Session | None = None
         self._tuned = tuned.read(path)
-        self._compiled: Recent[str, Compiled] = Recent(KEPT)
-        self._paces: Recent[tuple[str, tuple[str, ...]], Pace] = Recent(KEPT)
+        self._schemas = Schemas(backbone, lambda: self.tokenizer)
+        self._paces: Recent[tuple[str, tuple[str, ...]], Pace] = Recent(PACES)
+        self._views: Recent[tuple[bytes, ...], ImageFeatures] = Recent(VIEWS)
 
     @classmethod
     def load(cls, path: str | Path, *, device: Any = None, dtype: Any = None, adapter: str = "lean") -> Engine:
@@ -87,39 +87,7 @@ class Engine:
         template; a compiled one as it is. Answers of known longest form get frozen rows, others a grammar that is followed token by
         token. Raises SchemaError for a schema that cannot be honoured.
         """
-        if isinstance(schema, Compiled):
-            return schema
-        if isinstance(schema, Template):
-            return self._template(schema)
-        if not (isinstance(schema, dict) or (isinstance(schema, type) and issubclass(schema, BaseModel))):
-            raise UnsupportedError(
-                f"schema must be a JSON schema, a pydantic model class, a Template or a compiled one: got {type(schema).__name__}"
-            )
-        try:
-            made = template(schema)
-        except SchemaError as e:
-            if not e.unbounded:
-                raise
-        else:
-            return self._template(made)
-        return self._compiled.get(json.dumps(plain(schema), default=repr), lambda: unbounded.compile(schema, self._vocabulary))
-
-    def _template(self, made: Template) -> Compiled:
-        def compiled() -> Compiled:
-            size, pad = self.backbone.vocab_size, self.spec.pad_token_id
-            stop = self.spec.stop_ids[0] if self.spec.stop_ids else None
-            return build(made, self.tokenizer, vocab_size=size, pad_token_id=pad, stop_id=stop)
-
-        return self._compiled.get(made.model_dump_json(), compiled)
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        """The tokenizer for grammars."""
-        spec, size = self.spec, self.backbone.vocab_size
-        ids = (*spec.stop_ids, spec.mask_token_id, spec.pad_token_id, self.backbone.image_token_id)
-        never = [i for i in ids if i is not None]
-        size = min(size, spec.vocab_limit or size)
-        return Vocabulary(self.tokenizer, vocab_size=size, stop_id=spec.stop_ids[0] if spec.stop_ids else None, never=never)
+        return self._schemas.compile(schema)
 
     def generate(
         self,
@@ -128,43 +96,85 @@ class Engine:
         images: Sequence[Any] = (),
         strategy: str = "self-spec",
         schema: Any = None,
-        max_new_tokens: int = 256,
+        max_new_tokens: int | None = 256,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
         rollouts: int = 1,
-        fork_at: str | None = None,
+        fork_at: str | int | None = None,
         deadline_ms: float | None = None,
         sections: Sequence[str] | None = None,
+        stop: Sequence[str] = (),
+        logprobs: int | None = None,
         trace: Trace | None = None,
+        watch: Watch | None = None,
         **options: Any,
     ) -> Generation:
         """Answer a prompt: chat messages, or token ids (with image placeholder ids where images go).
 
-        images: PIL images, file paths or uint8 arrays [H, W, 3], in the order of their places in the prompt.
+        images: PIL images, file paths or uint8 arrays [H, W, 3], in the order of their places in the prompt. max_new_tokens: None
+        for as many as a schema's answer may have, or up to LONG.
         schema: what the answer must follow: a JSON schema, a pydantic model class, or a compiled one. options: the strategy's own,
-        such as block_size or threshold. rollouts: answers that part at section `fork_at` (by default the last), sampled with the
-        seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean, median, medoid).
+        such as block_size or threshold. rollouts: answers that part at section or answer row `fork_at` (by default the last
+        section), sampled with the seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean,
+        median, medoid; None: not joined, the first is the answer and all are its `branches`).
         deadline_ms: when it will be missed, sections that do not have to be there are closed (their names are in
         `skipped_sections`, and `finish_reason` is "deadline"). sections: those that have to be there, by default all but those of
         free text alone; without a deadline the others are left out at once. Where a grammar is followed there are no
-        sections: a late answer ends as soon as it can. trace: is told what every forward did.
+        sections: a late answer ends as soon as it can.
+        stop: strings that end the answer; its text ends before them. logprobs: log-probabilities of the answer's tokens, and so
+        many alternatives, as causal decoding has them. trace: is told what every forward did. watch: is shown the canvases of all
+        lineages after every forward; what it raises ends the generation, and the engine is ready for the next.
         Raises InputError for bad prompts, images and options, UnsupportedError for what this checkpoint cannot do.
         """
-        start = time.perf_counter()
-        if strategy == SCAFFOLD:
-            if schema is None:
-                raise InputError(f"strategy {SCAFFOLD!r} is self-speculation with a schema: give a schema, or take 'self-spec'")
-            strategy = "self-spec"
+        clock = _Clock()
+        strategy = resolve(strategy, schema)
         reducer = options.pop("reducer", "mean")
         options = options or self.settings(strategy)
+        exact, forks = is_lossless(STRATEGIES.get(strategy)), rollouts != 1 or fork_at is not None
+        if logprobs is not None and not exact:
+            raise UnsupportedError(f"log-probabilities are those of causal decoding, and strategy {strategy!r} decides by others")
         compiled = None if schema is None else self.constraint(schema)
-        pace = self._paces.get((strategy, section_names(compiled)), Pace)
-        rush = hurry(compiled, sections, deadline_ms, start, pace)
-        strategies = [self._strategy(strategy, temperature, top_p, seed + n, options, rush) for n in range(max(rollouts, 1))]
-        clock = _Clock(start)
+        rush = hurry(compiled, sections, deadline_ms, clock.start, self._paces.get((strategy, section_names(compiled)), Pace))
+        tracer = None if trace is None else Tracer(trace, strategy, lambda token: self.text([token]))
+        ends = stopping.check(stop)
+        start = prepared(strategy, options)
+        course = Course(self.spec, start, temperature, top_p, seed, rush, ends, logprobs, self.text, tracer)
         ids, features = self._prompt(prompt, images)
         clock.lap("vision")
+        most = self._most(compiled, len(ids)) if max_new_tokens is None else max_new_tokens
+        constraint = self._within(compiled, most)
+        fork = self._fork_row(constraint, fork_at, rollouts, temperature, reducer, ends) if forks else None
+        canvas = self._canvas(ids, constraint, most, options.get("block_size"))
+        # beside the answer's rows on the trunk: drafts from the frontier, from the end of the proposal and from each branch
+        scratch = SCRATCH + (2 + options.get("branches", 0)) * (len(canvas) - len(ids))
+        if forks:
+            scratch += rollouts * (len(canvas) + scratch)
+        session, canvas.kept = self._session_for(ids, features, len(canvas), scratch)
+        cached = canvas.kept
+        if fork is None:
+            branches = [canvas]
+            clock.watch(run(course.alone(canvas), session), branches, watch)
+        else:
+            beginning = up_to(course.beginning(canvas), canvas, canvas.prompt_len + fork, self.spec)
+            clock.watch(run(course.followed(beginning, canvas), session), [canvas], watch)
+            branches = [lineage(canvas) for _ in range(rollouts)]
+            clock.watch(together(course.forked(branches), session), branches, watch)
+        if rush is not None:
+            rush.done(session.forwards, branches[0].skipped)
+        late = deadline_ms is not None
+        whole = _Counts(len(ids), cached, session.forwards, session.rows, clock.done())
+        answers = [self._result(c, n, course, constraint, whole, exact, late) for n, c in enumerate(branches, start=int(forks))]
+        return answers[0] if fork is None else self._joined(answers, constraint, reducer)
+
+    def _most(self, compiled: Compiled | None, prompt_rows: int) -> int:
+        """Tokens of an answer of which nobody said how long it may be."""
+        if isinstance(compiled, Scaffold | Flow):
+            return len(compiled)
+        return max(1, min(LONG, self.backbone.max_positions - prompt_rows))
+
+    def _within(self, compiled: Compiled | None, max_new_tokens: int) -> Constrained:
+        """The constraint of an answer of so many tokens. Raises InputError where a schema's answers may be longer."""
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1: got {max_new_tokens}")
         constraint = compiled.within(max_new_tokens) if isinstance(compiled, Grammar) else compiled
@@ -173,29 +183,7 @@ class Engine:
             raise InputError(
                 f"{longest}: max_new_tokens is {max_new_tokens}; raise it, or lower the budgets of the schema's strings"
             )
-        canvas = self._canvas(ids, constraint, max_new_tokens, options.get("block_size"))
-        # beside the answer's rows on the trunk: drafts from the frontier, from the end of the proposal and from each branch
-        scratch = SCRATCH + (2 + options.get("branches", 0)) * (len(canvas) - len(ids))
-        exact = is_lossless(STRATEGIES.get(strategy))
-        follow = _unwatched if trace is None else Tracer(trace, strategy, lambda token: self._text([token])).follow
-        if rollouts == 1 and fork_at is None:
-            session = self._session_for(ids, features, len(canvas), scratch)
-            clock.watch(run(follow(strategies[0](canvas, self.spec), canvas), session))
-            branches = [canvas]
-        else:
-            fork = self._fork_row(constraint, fork_at, rollouts, temperature)
-            session = self._session_for(ids, features, len(canvas), scratch + rollouts * (len(canvas) + scratch))
-            greedy = self._strategy(strategy, 0.0, 1.0, seed, options, rush)
-            beginning = up_to(greedy(canvas, self.spec), canvas, canvas.prompt_len + fork, self.spec)
-            clock.watch(run(follow(beginning, canvas), session))
-            branches = [lineage(canvas) for _ in strategies]
-            pairs = zip(strategies, branches, strict=True)
-            clock.watch(together([follow(s(c, self.spec), c, n) for n, (s, c) in enumerate(pairs, start=1)], session))
-        if rush is not None:
-            rush.done(session.forwards, branches[0].skipped)
-        late = deadline_ms is not None
-        answers = [self._result(c, constraint, session, exact, late, clock) for c in branches]
-        return answers[0] if len(answers) == 1 and fork_at is None else self._joined(answers, constraint, reducer)
+        return constraint
 
     def settings(self, strategy: str) -> dict[str, Any]:
         """Options of a strategy that were measured to be best on this device (`edge bench rows --keep`), if any were.
@@ -205,69 +193,64 @@ class Engine:
         entry = self._tuned.find(self.backbone.device, self.backbone.dtype)
         return dict(entry.defaults.get(strategy, {})) if entry is not None else {}
 
-    def _session_for(self, ids: torch.Tensor, features: Any, capacity: int, scratch: int) -> Session:
-        """The engine's one session, started over: a static cache, whatever became of the last request."""
+    def _session_for(self, ids: torch.Tensor, features: Any, capacity: int, scratch: int) -> tuple[Session, int]:
+        """The engine's one session, started over (a static cache, whatever became of the last request), and how many rows of the
+        prompt it holds already."""
         if self._session is None:
             self._session = Session(self.backbone, ids, features, capacity=capacity, scratch=scratch)
-        else:
-            self._session.reset(ids, features, capacity=capacity, scratch=scratch)
-        return self._session
+            return self._session, 0
+        return self._session, self._session.reset(ids, features, capacity=capacity, scratch=scratch, reuse=self.reuse)
 
-    def _fork_row(self, constraint: Constrained, section: str | None, rollouts: int, temperature: float) -> int:
+    def _fork_row(
+        self,
+        constraint: Constrained,
+        at: str | int | None,
+        rollouts: int,
+        temperature: float,
+        reducer: str | None,
+        stop: Sequence[str],
+    ) -> int:
         """The answer row where rollouts part. Raises for what cannot be forked."""
-        if not isinstance(constraint, Scaffold):
+        bounded = isinstance(constraint, Scaffold)
+        if not bounded and (reducer is not None or at):
             raise UnsupportedError(
-                "rollouts part at a section whose rows are known: give a schema of bounded size, and a checkpoint with padding"
+                "rollouts part at a section whose rows are known, and are joined by its numbers: give a schema of bounded size and "
+                "a checkpoint with padding, or reducer=None for rollouts that part at the beginning"
             )
         if rollouts < 1 or temperature == 0:
             raise InputError(f"rollouts are sampled: need rollouts >= 1 and temperature > 0, got {rollouts} and {temperature}")
+        if reducer is not None and stop:
+            raise InputError("rollouts are joined by their schema, which stop strings cut off: give one of them, or reducer=None")
+        if not bounded:
+            return 0
+        if isinstance(at, int):
+            if not 0 <= at < len(constraint):
+                raise InputError(f"fork_at must be an answer row below {len(constraint)}: got {at}")
+            return at
         starts = {s.name: s.start for s in constraint.sections}
-        name = section if section is not None else constraint.sections[-1].name
+        name = at if at is not None else constraint.sections[-1].name
         if name not in starts:
             raise UnknownNameError("section", name, starts)
         return starts[name]
 
-    def _joined(self, branches: list[Generation], constraint: Constrained, reducer: str) -> Generation:
+    def _joined(self, branches: list[Generation], constraint: Constrained, reducer: str | None) -> Generation:
         """One answer from rollouts: the numbers reduced, everything else of the most central rollout."""
+        if reducer is None:
+            return replace(branches[0], branches=tuple(branches))
         assert isinstance(constraint, Scaffold)
         values = [constraint.values(torch.tensor(b.tokens)) for b in branches]
         joined, spread = reduce(constraint.template, values, reducer)
         tokens = constraint.fill(joined)
         open_, pad = constraint.open_rows(tokens)
-        text = self._text(tokens.tolist())
+        text = self.text(tokens.tolist())
         return replace(
             branches[0], tokens=tokens.tolist(), text=text, open_tokens=open_, pad_tokens=pad, branches=tuple(branches),
-            spread=tuple(float(x) for x in spread),
+            spread=tuple(float(x) for x in spread), logprobs=None,
         )  # fmt: skip
 
-    def _strategy(
-        self, name: str, temperature: float, top_p: float, seed: int, options: dict[str, Any], rush: Hurry | None
-    ) -> Callable[[Canvas, BlockSpec], Strategy]:
-        function = STRATEGIES.get(name)
-        if temperature < 0 or not 0 < top_p <= 1:
-            raise InputError(f"temperature must be 0 or more and top_p in (0, 1]: got {temperature} and {top_p}")
-        known = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY} - {"pick"}
-        for option, value in options.items():
-            if option not in known:
-                raise UnknownNameError(f"option of strategy {name!r}", option, known)
-            if option == "block_size" and not (isinstance(value, int) and value >= 1):
-                raise InputError(f"block_size must be a positive integer: got {value!r}")
-            if option == "branches" and not (isinstance(value, int) and value >= 0):
-                raise InputError(f"branches must be 0 or more: got {value!r}")
-            if option == "threshold" and not 0 <= value <= 1:
-                raise InputError(f"threshold must be a probability: got {value!r}")
-        pick = sampler(temperature, top_p, seed)
-
-        def plain(canvas: Canvas, spec: BlockSpec) -> Strategy:
-            return function(canvas, spec, pick=pick, **options)
-
-        if rush is None:
-            return plain
-        return lambda canvas, spec: hurried(lambda: plain(canvas, spec), canvas, spec, rush.clock, rush.optional, pick)
-
-    def _prompt(self, prompt: Sequence[Any], images: Sequence[Any]) -> tuple[torch.Tensor, Any]:
+    def _prompt(self, prompt: Sequence[Any], images: Sequence[Any]) -> tuple[torch.Tensor, ImageFeatures | None]:
         """Prompt ids int64 [P] and what the vision tower made of the images."""
-        features = self.backbone.encode_images(images) if len(images) else None
+        features = self._features(images) if len(images) else None
         if len(prompt) == 0:
             raise InputError("the prompt is empty: give at least one message or one token id")
         if isinstance(prompt[0], dict):
@@ -279,13 +262,21 @@ class Engine:
             raise InputError(f"token id {bad} is outside the vocabulary of {self.backbone.vocab_size} ids")
         return torch.tensor(ids), features
 
+    def _features(self, images: Sequence[Any]) -> ImageFeatures:
+        """Those of the images; the same images once more are not encoded again where requests may reuse what is there."""
+        if not self.reuse:
+            return self.backbone.encode_images(images)
+        pictures = [read_image(image, n) for n, image in enumerate(images)]
+        keys = tuple(fingerprint(p) for p in pictures)
+        return self._views.get(keys, lambda: replace(self.backbone.encode_images(pictures), keys=keys))
+
     def _canvas(self, ids: torch.Tensor, constraint: Constrained, max_new_tokens: int, block_size: int | None) -> Canvas:
         if constraint is None:
             return Canvas.open(ids, max_new_tokens)
         return constrained(ids, constraint, block_size or self.spec.block_size)
 
     def _result(
-        self, canvas: Canvas, constraint: Constrained, session: Session, exact: bool, deadline: bool, clock: _Clock
+        self, canvas: Canvas, number: int, course: Course, constraint: Constrained, whole: _Counts, exact: bool, deadline: bool
     ) -> Generation:
         answer = canvas.answer()
         tokens = answer.tolist()
@@ -294,29 +285,43 @@ class Engine:
         late = deadline and (bool(canvas.skipped) or canvas.finish == "deadline")
         return Generation(
             tokens=tokens,
-            text=self._text(tokens),
+            text=stopping.cut(self.text(tokens), course.stop),
             finish_reason="deadline" if late else canvas.finish,
             lossless=exact and not late,
-            forwards=session.forwards,
-            rows=session.rows,
+            forwards=whole.forwards,
+            rows=whole.rows,
             open_tokens=open_,
             pad_tokens=pad,
             skipped_sections=canvas.skipped,
-            timings=clock.done(),
+            timings=whole.timings,
+            prompt_tokens=whole.prompt,
+            cached_tokens=whole.cached,
+            logprobs=course.judged(tokens, number),
         )
 
-    def _text(self, tokens: list[int]) -> str:
-        """Decoded answer, or nothing where the folder has no tokenizer."""
+    def text(self, tokens: list[int]) -> str:
+        """Decoded answer tokens, without padding and special ones; nothing where the folder has no tokenizer."""
         if not any((self.path / f).exists() for f in TOKENIZER_FILES):
             return ""
         return self.tokenizer.decode([t for t in tokens if t != self.spec.pad_token_id])
 
 
-class _Clock:
-    """Milliseconds by phase."""
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What a generation cost as a whole."""
 
-    def __init__(self, start: float) -> None:
-        self._start = self._last = start
+    prompt: int
+    cached: int
+    forwards: int
+    rows: int
+    timings: dict[str, float]
+
+
+class _Clock:
+    """Milliseconds by phase. start: when the request came, in seconds of `time.perf_counter`."""
+
+    def __init__(self) -> None:
+        self.start = self._last = time.perf_counter()
         self._laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
@@ -324,16 +329,15 @@ class _Clock:
         self._laps[name] = self._laps.get(name, 0.0) + (now - self._last) * 1e3
         self._last = now
 
-    def watch(self, forwards: Iterator[Any]) -> None:
+    def watch(self, forwards: Generator[Any, None, None], canvases: Sequence[Canvas], watch: Watch | None) -> None:
         """Run a decoding to its end; its first forward, if it is the first of all, is the prefill."""
-        for _ in forwards:
-            if "prefill" not in self._laps:
-                self.lap("prefill")
+        with closing(forwards):
+            for _ in forwards:
+                if "prefill" not in self._laps:
+                    self.lap("prefill")
+                if watch is not None:
+                    watch(canvases)
         self.lap("decode")
 
     def done(self) -> dict[str, float]:
-        return self._laps | {"total": (time.perf_counter() - self._start) * 1e3}
-
-
-def _unwatched(strategy: Strategy, canvas: Canvas, lineage: int = 0) -> Strategy:
-    return strategy
+        return self._laps | {"total": (time.perf_counter() - self.start) * 1e3}

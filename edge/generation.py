@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from decoding.logprobs import TokenLogprob
 from edge.core.types import FinishReason
 
 
@@ -21,6 +22,8 @@ class Generation:
     branches: the rollouts that were joined, if any; their forwards and rows are those of the whole generation.
     spread: standard deviation over the rollouts of every number of the answer, in the schema's own units.
     timings: milliseconds by phase: "vision", "prefill", "decode", "total".
+    prompt_tokens: rows of the prompt, images' among them; cached_tokens: leading ones that an earlier request had computed.
+    logprobs: of every answer token, if asked for (see `decoding.logprobs`).
     """
 
     tokens: list[int]
@@ -35,6 +38,9 @@ class Generation:
     branches: tuple[Generation, ...] = ()
     spread: tuple[float, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
     @property
     def accepted_per_forward(self) -> float:

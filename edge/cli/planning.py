@@ -16,8 +16,8 @@ from rich.table import Table
 
 from edge.cli.tracing import listening
 from edge.core.errors import InputError
-from edge.engine import STRATEGIES
-from edge.models.vision import read_image
+from edge.models.images import read_image
+from edge.strategies import STRATEGIES
 from robotics.driving.answer import parse
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Plan, Planner, read_history

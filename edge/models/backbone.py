@@ -26,11 +26,13 @@ class ImageFeatures:
     features: [N, hidden], the rows of all images one after the other.
     counts: rows of each image, which is how many placeholder ids it takes in the prompt.
     grids: int64 [images, 3] on the CPU, (time, height, width) in patches before merging; None for models with flat positions.
+    keys: for each image bytes that are the same for the same pixels alone; none where nobody asked whether two are the same.
     """
 
     features: Tensor
     counts: tuple[int, ...]
     grids: Tensor | None = None
+    keys: tuple[bytes, ...] = ()
 
 
 class Backbone(Protocol):

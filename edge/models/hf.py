@@ -29,9 +29,10 @@ from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnsupportedError
 from edge.core.visibility import additive
 from edge.models.backbone import ImageFeatures, flat_axes
+from edge.models.images import read_image
 from edge.models.loading import Checkpoint, finite, mismatch, read_config, reason
 from edge.models.tape import Tape
-from edge.models.vision import PROCESSOR_FILES, ImageProcessor, read_image
+from edge.models.vision import PROCESSOR_FILES, ImageProcessor
 
 ATTENTION = "edge_tape"
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from edge.core.errors import CheckpointError, InputError
 from edge.core.types import GUESS, LINEAGE, TRUNK, After, Call, Reply
 from edge.models.backbone import Backbone, ImageFeatures, flat_axes
+from edge.models.said import Said, marks
 from edge.models.tape import ExactnessError
 
 SCRATCH = 256
@@ -44,13 +45,23 @@ class Session:
         self._reply_dtype = torch.promote_types(backbone.dtype, torch.float32)
         self._limit = min(backbone.spec.vocab_limit or backbone.vocab_size, backbone.vocab_size)
         self.tape = backbone.new_tape(capacity + scratch, check=check)
+        self._said = Said()
         self.reset(prompt, images, capacity=capacity, scratch=scratch)
 
     def reset(
-        self, prompt: Tensor | Sequence[int], images: ImageFeatures | None = None, *, capacity: int, scratch: int = SCRATCH
-    ) -> None:
+        self,
+        prompt: Tensor | Sequence[int],
+        images: ImageFeatures | None = None,
+        *,
+        capacity: int,
+        scratch: int = SCRATCH,
+        reuse: bool = False,
+    ) -> int:
         """Start over with another request, wherever the last one was left; the tape's buffers are reused when they are large
-        enough. Raises as `__init__`.
+        enough.
+
+        reuse: keep the rows of the last request that this one begins with. Returns how many these are: always fewer than the
+        prompt has, so that its last row is computed and predicts. Raises as `__init__`.
         """
         b, slots = self.backbone, capacity + scratch
         ids = torch.as_tensor(prompt, dtype=torch.long)
@@ -67,11 +78,15 @@ class Session:
         rest = torch.arange(rows, slots) + delta
         self._rope = b.rope(torch.cat([axes, rest.expand(axes.shape[0], -1)], dim=1))
         if self.tape.capacity < slots:
-            self.tape = b.new_tape(slots, check=self.tape.check)
-        self.tape.clear()
+            self.tape, reuse = b.new_tape(slots, check=self.tape.check), False
+        shown = marks(ids, b.image_token_id, images)
+        kept = self._said.common(shown[: rows - 1], b.spec) if reuse else 0
+        self.tape.rewind(kept) if kept else self.tape.clear()
+        self._said.begin(shown, kept)
         self.branches = {TRUNK: TRUNK, GUESS: GUESS}
-        self._final: Tensor | None = None
+        self._call: Call | None = None
         self.forwards = self.rows = 0
+        return kept
 
     def _place_images(self, ids: Tensor, images: ImageFeatures | None) -> None:
         """Remember which prompt row shows which image feature: int64 [image end], -1 for text."""
@@ -105,8 +120,7 @@ class Session:
             logits = b.decode(embeds, call.position, self._rope, tape, want)
         self.forwards += 1
         self.rows += len(call)
-        # With commit "none" the checkpoint was trained to keep its last denoising pass, masked rows and all.
-        self._final = ~call.masked if tape.check and b.spec.commit != "none" else None
+        self._call = call
         # A copy made out here is an ordinary tensor: one made in inference mode could not be changed in place by the receiver.
         out = logits.to("cpu", self._reply_dtype, copy=True)
         if bool(out[:, :1].isnan().any()):  # weights are finite, so a NaN came through the hidden row and fills all its logits
@@ -129,9 +143,13 @@ class Session:
 
     def keep(self, rows: Tensor) -> None:
         """Make rows of the last call permanent (int64 [K], ascending); its other rows vanish."""
-        if self._final is not None and not bool(self._final[rows].all()):
+        call, self._call = self._call, None
+        # With commit "none" the checkpoint was trained to keep its last denoising pass, masked rows and all.
+        if self.tape.check and self.backbone.spec.commit != "none" and call is not None and bool(call.masked[rows].any()):
             raise ExactnessError("a kept row must hold its final token, and a masked row was to be kept")
         self.tape.keep(rows)
+        if call is not None:
+            self._said.keep(call, rows)
 
     def _with_images(self, embeds: Tensor, call: Call) -> Tensor:
         """Embeddings with image features where the call covers placeholders of the prompt."""

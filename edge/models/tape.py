@@ -85,6 +85,22 @@ class Tape:
         self._parents = [-1, TRUNK]
         self._link()
 
+    def rewind(self, rows: int) -> None:
+        """Forget every branch, and of the trunk all rows at position `rows` and behind. What stays is as it was kept.
+
+        Only for a trunk whose rows see no row behind them (causal ones, or whole blocks up to `rows`).
+        """
+        stays = (self._branch == TRUNK) & (self._position < rows) & (self._order != DEAD_ORDER)
+        self._order[~stays] = DEAD_ORDER
+        self._branch.zero_()
+        self._call, self._slots, self.into = None, None, None
+        self._start = self._rows = self._used = 0
+        self._parents = [-1, TRUNK]
+        self._top = {TRUNK: int(self._order[stays].max()) if bool(stays.any()) else -1}
+        self._plain = self._full = False
+        self._link()
+        self._compact()
+
     def _link(self) -> None:
         """Rebuild the ancestor matrix. Ids are reused, so a parent may have a larger id than its child."""
         self.ancestor = torch.eye(len(self._parents), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Images: reading them, and the vision tower and image processor of Qwen2.5-VL, both from `transformers`.
+"""Images: the vision tower and image processor of Qwen2.5-VL, both from `transformers`.
 
 The processor is the PIL one: the default one wants torchvision, and `AutoProcessor` would pull a video processor that wants it too.
 """
@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
@@ -19,51 +17,11 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from edge.core.errors import CheckpointError, InputError
 from edge.models.backbone import ImageFeatures
+from edge.models.images import read_image
 from edge.models.loading import Checkpoint, Weights
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 PREFIX = "visual."
-
-
-def read_image(source: Any, number: int = 0) -> Image.Image:
-    """An RGB image from a PIL image, a file path or a uint8 array [H, W, 3].
-
-    Raises InputError, naming image `number` and what is wrong, for anything else.
-    """
-    what = f"image {number}"
-    if isinstance(source, Image.Image):
-        image = source
-    elif isinstance(source, str | Path):
-        image = _open(Path(source), what)
-    elif isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
-            raise InputError(
-                f"{what}: an array must be uint8 of shape [height, width, 3]: got {source.dtype} {list(source.shape)}"
-                + (", with NaN in it" if np.issubdtype(source.dtype, np.floating) and bool(np.isnan(source).any()) else "")
-                + "; scale it to 0-255 and convert it with .astype(numpy.uint8)"
-            )
-        image = Image.fromarray(source)
-    else:
-        raise InputError(
-            f"{what}: must be a PIL image, a file path or a uint8 array [height, width, 3]: got {type(source).__name__}"
-        )
-    if 0 in image.size:
-        raise InputError(f"{what}: must have at least one pixel: got {image.width}x{image.height}")
-    try:
-        return image.convert("RGB")
-    except OSError as e:  # PIL reads lazily, so a truncated file shows here
-        raise InputError(f"{what}: cannot be decoded ({e}); the file is truncated or broken, write it again") from None
-
-
-def _open(path: Path, what: str) -> Image.Image:
-    try:
-        return Image.open(path)
-    except FileNotFoundError:
-        raise InputError(f"{what}: {path}: no such file") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{what}: {path}: is no image that Pillow can read; give a PNG or JPEG file") from None
-    except (OSError, ValueError) as e:
-        raise InputError(f"{what}: {path}: cannot be read ({e})") from None
 
 
 class ImageProcessor:

@@ -8,7 +8,8 @@ import torch
 import edge
 from decoding.template import Template
 from edge.core.errors import InputError, UnknownNameError, UnsupportedError
-from edge.engine import STRATEGIES, Engine
+from edge.engine import Engine
+from edge.strategies import STRATEGIES
 from tests.decoding.test_exactness import MASK, STOP, compiled
 from tests.edge.test_engine import save
 

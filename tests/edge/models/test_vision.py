@@ -13,8 +13,8 @@ from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from edge.core.errors import CheckpointError, InputError, UnsupportedError
+from edge.models.images import read_image
 from edge.models.loading import load_model
-from edge.models.vision import read_image
 from tests.edge.models import tiny
 
 ADAPTERS = ("lean", "transformers")

@@ -23,7 +23,7 @@ from transformers import (
 
 from edge.core.types import TRUNK, After, Call
 from edge.core.visibility import additive, forest, visible
-from edge.models.vision import read_image
+from edge.models.images import read_image
 
 VOCAB, MASK, IMAGE, LIMIT = 96, 3, 90, 88
 SPEC = {"block_size": 4, "mask_token_id": MASK, "vocab_limit": LIMIT, "stop_ids": [2]}

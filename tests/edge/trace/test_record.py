@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import edge
 from edge.core.errors import InputError, UnsupportedError
 from edge.core.tracing import State
-from edge.engine import STRATEGIES, Engine
+from edge.engine import Engine
 from edge.generation import Generation
+from edge.strategies import STRATEGIES
 from edge.trace.record import COUNTED, TraceRecord, read_trace, writing
 from tests.decoding.test_exactness import compiled, prompts, templates
 from tests.edge.test_engine import FORKED, save
