@@ -15,6 +15,7 @@ from edge.cli.bench import BenchDecode, BenchPlan, BenchRows
 from edge.cli.drive import DriveData, DriveReference
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
+from edge.cli.serve import Serve
 from edge.cli.trace import Trace
 from edge.cli.train import Convert, Train
 from edge.core.errors import EdgeError
@@ -22,6 +23,7 @@ from edge.core.errors import EdgeError
 COMMANDS = {
     "generate": Generate,
     "plan": Plan,
+    "serve": Serve,
     "train": Train,
     "convert": Convert,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows},

@@ -35,6 +35,14 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def checked(model: type[ConfigT], where: str, **values: Any) -> ConfigT:
+    """`model` with these values. Raises InputError, one line that begins with `where`."""
+    try:
+        return model(**values)
+    except ValidationError as e:
+        raise InputError(f"{where}: {explain(e)}") from None
+
+
 def load_toml(path: str | Path, model: type[ConfigT], overrides: dict[str, Any] | None = None) -> ConfigT:
     """Read a TOML file into `model`; `overrides` (dotted keys) replace values of the file.
 

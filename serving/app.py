@@ -1,0 +1,265 @@
+"""The embedded server: OpenAI's routes over one engine, the planner's route, and what operators ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from sse_starlette import EventSourceResponse
+from starlette.exceptions import HTTPException
+
+import edge
+from edge.core.errors import EdgeError
+from edge.engine import Engine
+from edge.generation import Generation
+from robotics.driving.planner import Planner
+from serving.generating import Asked, answers, asked, generate
+from serving.limits import Gate
+from serving.log import LOGGER, Logged
+from serving.metrics import Metrics
+from serving.planning import PlanRequest, plan
+from serving.settings import ServerSettings
+from serving.streaming import Growing
+from serving.warming import warm_up
+from serving.wire.chat import ChatRequest, CompletionRequest
+from serving.wire.errors import Refusal, invalid, refused
+from serving.wire.replies import Form, usage
+from serving.worker import Gone, Mailbox, Ticket, Worker
+
+PAGE = Path(__file__).parent / "page" / "index.html"
+CLIENT_LEFT = 499
+"""Status in the log of a request whose client left (nginx's number; nobody receives it)."""
+
+
+class Server:
+    """An engine behind routes. planner: of a driving checkpoint, else None."""
+
+    def __init__(self, engine: Engine, planner: Planner | None, settings: ServerSettings) -> None:
+        self.engine, self.planner, self.settings = engine, planner, settings
+        self.name = settings.name or engine.path.resolve().name
+        self.worker = Worker(settings.waiting)
+        self.metrics = Metrics(lambda: self.worker.waiting, lambda: self.worker.running)
+        self.ready = False
+        engine.reuse = True
+
+    async def warm_up(self) -> None:
+        """Answer once, so that the first client does not wait for what only the first answer needs."""
+        await self.worker.run(lambda _: warm_up(self.engine, self.planner), Ticket())
+        self.ready = True
+
+    def check_model(self, name: str | None) -> None:
+        if name not in (None, self.name):
+            known = f"there is no model {name!r} here; this server has {self.name!r}"
+            raise Refusal(known, status=404, param="model", code="model_not_found")
+
+    def text(self, token: int) -> str:
+        return self.engine.text([token])
+
+    async def complete(self, http: Request, request: ChatRequest | CompletionRequest) -> Response:
+        """A completion, whole or as a stream."""
+        self.check_model(request.model)
+        what = asked(request, self.settings)
+        form = Form.new(isinstance(request, ChatRequest), self.name)
+        if request.stream:
+            return await self._stream(http, request, what, form)
+        traced: list[Any] = []
+        trace = traced.append if request.edge.trace else None
+        ticket = Ticket()
+        job = self._job(what, trace=trace)
+        generation = await staying(http, self.worker.run(job, ticket))
+        self.metrics.answered(generation, ticket.waited_ms, request.edge.deadline_ms)
+        http.state.told = {"forwards": generation.forwards, "tokens": len(generation.tokens), "user": request.user}
+        extra: dict[str, Any] = {"strategy": request.edge.strategy, "queue_ms": round(ticket.waited_ms, 3)}
+        if traced:
+            extra["trace"] = [r.model_dump(mode="json") for r in traced]
+        return JSONResponse(form.whole(answers(generation, request.n), generation, extra, self.text))
+
+    def _job(self, what: Asked, **listeners: Any) -> Callable[[Ticket], Generation]:
+        return lambda ticket: generate(self.engine, what, self.settings, ticket, **listeners)
+
+    async def _stream(self, http: Request, request: ChatRequest | CompletionRequest, what: Asked, form: Form) -> Response:
+        """Server-sent events. What is refused before the first forward is answered as an error, not as a stream."""
+        mailbox: Mailbox[Any] = Mailbox()
+        ticket = Ticket()
+        watch = lambda canvases: mailbox.put([c.answer().tolist() for c in canvases])  # noqa: E731
+        trace = mailbox.put if request.edge.stream == "canvas" or request.edge.trace else None
+        running = asyncio.ensure_future(self.worker.run(self._job(what, watch=watch, trace=trace), ticket))
+        running.add_done_callback(lambda _: mailbox.put(None))
+        try:
+            first = await staying(http, mailbox.get())
+        except BaseException:
+            running.cancel()
+            raise
+        if first is None and running.exception() is not None:
+            raise running.exception()  # type: ignore[misc]
+        events = self._events(request, form, mailbox, running, first, ticket)
+        return EventSourceResponse(events, sep="\n")
+
+    async def _events(
+        self,
+        request: ChatRequest | CompletionRequest,
+        form: Form,
+        mailbox: Mailbox[Any],
+        running: asyncio.Future[Generation],
+        event: Any,
+        ticket: Ticket,
+    ) -> AsyncIterator[dict[str, str]]:
+        growing = [Growing(self.engine.text, request.stops) for _ in range(request.n)]
+        try:
+            while event is not None:
+                for chunk in self._news(request, form, growing, event):
+                    yield {"data": json.dumps(chunk)}
+                event = await mailbox.get()
+            generation = running.result()
+            self.metrics.answered(generation, ticket.waited_ms, request.edge.deadline_ms)
+            said = answers(generation, request.n)
+            for n, answer in enumerate(said):
+                first = growing[n].fresh
+                if (rest := growing[n].rest(answer.text)) or first:
+                    yield {"data": json.dumps(form.delta(n, rest, first))}
+                yield {"data": json.dumps(form.last(n, answer, self.text))}
+            if request.stream_options is not None and request.stream_options.include_usage:
+                yield {"data": json.dumps(form.chunk([], usage=usage(said, generation)))}
+            yield {"data": "[DONE]"}
+        except (Refusal, EdgeError) as e:
+            refusal = refused(e) if isinstance(e, EdgeError) else e
+            yield {"data": json.dumps(refusal.body)}
+        finally:
+            if not running.done():
+                self.metrics.left.inc()
+                running.cancel()
+
+    def _news(self, request: Any, form: Form, growing: list[Growing], event: Any) -> list[dict[str, Any]]:
+        """Chunks of what a forward brought: committed text, and with `edge.stream` canvas its record."""
+        if not isinstance(event, list):
+            return [form.chunk([], edge=event.model_dump(mode="json"))]
+        out = []
+        # The beginning that forked choices share is told of once; it is part of every choice.
+        shared = event * request.n if len(event) == 1 else event
+        for n, (tokens, g) in enumerate(zip(shared, growing, strict=True)):
+            first = g.fresh
+            if text := g.more(tokens):
+                out.append(form.delta(n, text, first))
+        return out
+
+
+async def staying(http: Request, work: Any) -> Any:
+    """The result of `work`, unless the client leaves first: then it is cancelled, and Gone is raised."""
+    running = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(http))
+    try:
+        await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        raise Gone
+    finally:
+        leaving.cancel()
+        running.cancel()
+
+
+async def _left(http: Request) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings) -> FastAPI:
+    """The application over a loaded engine."""
+    server = Server(engine, planner, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.ensure_future(server.warm_up())
+        warming.add_done_callback(_told)
+        yield
+        server.worker.close()
+
+    app = FastAPI(title="edge-dvla", version=edge.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.server = server
+    app.add_middleware(Logged, count=lambda route, status: server.metrics.requests.labels(route, str(status)).inc())
+    app.add_middleware(Gate, max_body=int(settings.max_body_mb * 2**20), api_key=settings.api_key)
+    _errors(app)
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request, body: ChatRequest) -> Response:
+        return await server.complete(request, body)
+
+    @app.post("/v1/completions")
+    async def completions(request: Request, body: CompletionRequest) -> Response:
+        return await server.complete(request, body)
+
+    @app.post("/v1/plan")
+    async def plans(request: Request, body: PlanRequest) -> Response:
+        if server.planner is None:
+            raise Refusal(f"{server.name} is no driving checkpoint: its folder has no planner.json", status=404)
+        found, ticket = server.planner, Ticket()
+        made = await staying(request, server.worker.run(lambda t: plan(found, body, settings, t), ticket))
+        return JSONResponse(made)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        spec = engine.spec
+        about = {"block_size": spec.block_size, "lossless": spec.causal_mode, "planner": planner is not None}
+        return {
+            "object": "list",
+            "data": [{"id": server.name, "object": "model", "owned_by": "edge-dvla", "created": 0, "edge": about}],
+        }
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        return JSONResponse({"ready": server.ready, "waiting": server.worker.waiting}, 200 if server.ready else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return PlainTextResponse(server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+
+    return app
+
+
+def _told(warming: asyncio.Future) -> None:
+    if not warming.cancelled() and warming.exception() is not None:
+        LOGGER.error("warm-up failed: this server will not get ready", exc_info=warming.exception())
+
+
+def _errors(app: FastAPI) -> None:
+    """Every refusal in OpenAI's form; what nobody foresaw is logged and told without its inside."""
+
+    @app.exception_handler(Refusal)
+    async def refuse(_: Request, e: Refusal) -> Response:
+        return JSONResponse(e.body, e.status, e.headers)
+
+    @app.exception_handler(EdgeError)
+    async def refuse_engine(_: Request, e: EdgeError) -> Response:
+        return await refuse(_, refused(e))
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_body(_: Request, e: RequestValidationError) -> Response:
+        return await refuse(_, invalid(e.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def refuse_http(_: Request, e: HTTPException) -> Response:
+        return await refuse(_, Refusal(str(e.detail), status=e.status_code, headers=e.headers))
+
+    @app.exception_handler(Gone)
+    async def left(_: Request, e: Gone) -> Response:
+        app.state.server.metrics.left.inc()
+        return Response(status_code=CLIENT_LEFT)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, e: Exception) -> Response:
+        LOGGER.error("request failed", exc_info=e)
+        return await refuse(_, Refusal("internal error; the server's log has it", status=500, kind="server_error"))
