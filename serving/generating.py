@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ def asked(request: ChatRequest | CompletionRequest, settings: ServerSettings) ->
     edge = request.edge
     arguments: dict[str, Any] = {
         "strategy": edge.strategy,
-        "schema": request.schema_of_answer,
+        "schema": _schema(request.schema_of_answer),
         "max_new_tokens": request.limit,
         "temperature": request.temperature,
         "top_p": request.top_p,
@@ -62,6 +63,19 @@ def asked(request: ChatRequest | CompletionRequest, settings: ServerSettings) ->
     texts = [p["text"] for m in messages for p in m["content"] if p["type"] == "text"]
     _bounded("".join(texts), settings)
     return Asked(messages, urls, arguments)
+
+
+def _schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The schema, if it is JSON that can be written again. Raises Refusal."""
+    try:
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise Refusal("response_format: the schema is nested too deeply", param="response_format") from None
+    except UnicodeEncodeError:
+        raise Refusal("response_format: holds half of a surrogate pair, which is no character", param="response_format") from None
+    except ValueError:
+        raise Refusal("response_format: holds NaN or infinity, which are no JSON", param="response_format") from None
+    return schema
 
 
 def strategy_options(edge: Edge) -> dict[str, Any]:
@@ -111,8 +125,6 @@ def generate(
         return engine.generate(prompt, images=pictures, watch=look, trace=trace, **what.arguments)
     except RecursionError:
         raise Refusal("response_format: the schema is nested too deeply", param="response_format") from None
-    except UnicodeError:
-        raise Refusal("a text of the request holds half of a surrogate pair, which is no character") from None
 
 
 def answers(generation: Generation, n: int) -> list[Generation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,26 +29,17 @@ class Gate:
         if refusal is not None:
             await _answer(refusal)(scope, receive, send)
             return
-        seen, started = 0, False
+        seen = 0
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._max:
-                raise _TooLarge
+            if seen > self._max:  # what reads the body lets this exception through, and this one alone
+                raise HTTPException(413, str(self._too_large()))
             return message
 
-        async def sent(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, sent)
-        except _TooLarge:
-            if not started:
-                await _answer(self._too_large())(scope, receive, send)
+        await self._app(scope, counted, send)
 
     def _without_key(self, path: str, headers: dict[bytes, bytes]) -> Refusal | None:
         if self._key is None or path in OPEN:
@@ -63,10 +55,6 @@ class Gate:
 
     def _too_large(self) -> Refusal:
         return Refusal(f"the body is larger than the {self._max / 2**20:g} MiB of this server", status=413)
-
-
-class _TooLarge(Exception):
-    """More came than is read."""
 
 
 def _answer(refusal: Refusal) -> JSONResponse:

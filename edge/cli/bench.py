@@ -121,3 +121,31 @@ class BenchRows:
             rows.keep(self.model, result)
         rows.show(result)
         return 0
+
+
+@dataclass(frozen=True)
+class BenchServer:
+    """What the server adds to an engine call on loopback, and how it bears more clients than it can serve."""
+
+    model: Path = NANO_PLANNER
+    """The converted checkpoint, a driving one."""
+    rounds: int = 100
+    """Requests of each kind, one after the other."""
+    clients: int = 32
+    """Clients at once, for the load; 0 leaves it out."""
+    seconds: float = 120
+    """How long these ask."""
+    waiting: int = 16
+    """Requests that may wait; more are refused."""
+    threads: int | None = None
+    """Threads of torch; its own choice by default."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        from edge.bench import record, server
+
+        result = server.bench(self.model, self.rounds, self.clients, self.seconds, self.waiting, self.threads)
+        record.write(result, self.json)
+        server.show(result)
+        return 0

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from edge.course import MOST_LOGPROBS
 from edge.stopping import LONGEST
 
-Text = Annotated[str, StringConstraints(strict=True)]
-StopString = Annotated[str, StringConstraints(strict=True, min_length=1)]
+
+def _whole(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair, which is no character") from None
+    return text
+
+
+Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_whole)]
+StopString = Annotated[str, StringConstraints(strict=True, min_length=1), AfterValidator(_whole)]
 Stop = StopString | Annotated[list[StopString], Field(max_length=LONGEST)]
 
 

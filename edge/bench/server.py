@@ -1,0 +1,208 @@
+"""`edge bench server`: what the server adds to an engine call, and how it bears more clients than it can serve.
+
+The server is a process of its own, started as users start it. What it adds to a request is the client's time on loopback less the
+milliseconds that the reply gives for the engine's call.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from edge.bench import record
+from edge.bench.progress import progress
+from edge.core.errors import CheckpointError
+from robotics.driving.demo import demo_window
+from robotics.driving.evaluate import sample
+from robotics.driving.planner import Planner
+from robotics.driving.scene import CAMERAS
+
+READY_S = 180
+CHAT = "/v1/chat/completions"
+LONG_S = 120.0
+
+
+@contextlib.contextmanager
+def started(model: Path, *arguments: str) -> Iterator[tuple[str, int]]:
+    """A server in a process of its own: its address and process id. Raises CheckpointError when it does not get ready."""
+    command = [sys.executable, "-c", "from edge.cli import main; main()", "serve", "--model", str(model), "--port", "0", *arguments]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert child.stderr is not None
+        line = child.stderr.readline()
+        if " at http" not in line:
+            raise CheckpointError(f"the server did not start: {line.strip()}")
+        threading.Thread(target=_drain, args=(child.stderr,), daemon=True).start()
+        url = line.rsplit(" at ", 1)[1].strip()
+        end = time.monotonic() + READY_S
+        while httpx.get(f"{url}/ready").status_code != 200:
+            if time.monotonic() > end or child.poll() is not None:
+                raise CheckpointError(f"the server of {model} did not get ready")
+            time.sleep(0.1)
+        yield url, child.pid
+    finally:
+        child.terminate()
+        child.wait(timeout=30)
+
+
+def _drain(stream: Any) -> None:
+    for _ in stream:
+        pass
+
+
+def bodies(planner: Planner) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Requests by name: route and body."""
+    s = sample(demo_window(0), planner.config.image_size)
+    urls = [_data_uri(np.asarray(image)) for image in s.images]
+    text = {"messages": [{"role": "user", "content": "Plan the next five seconds."}], "max_tokens": 32}
+    schema = {
+        "type": "object",
+        "properties": {"turn": {"enum": ["left", "right", "none"]}, "speed": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "required": ["turn", "speed"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    parts = [*({"type": "image_url", "image_url": {"url": u}} for u in urls), {"type": "text", "text": "Plan."}]
+    plan = {
+        "images": [{"camera": c, "url": u} for c, u in zip(CAMERAS, urls, strict=True)],
+        "history": s.history.model_dump(mode="json"),
+        "nav_command": s.command,
+    }
+    return {
+        "text": (CHAT, text),
+        "schema": (CHAT, {**text, "response_format": form}),
+        "images": (CHAT, {"messages": [{"role": "user", "content": parts}], "max_tokens": 32}),
+        "plan": ("/v1/plan", plan),
+    }
+
+
+def _data_uri(pixels: np.ndarray) -> str:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def added(url: str, requests: dict[str, tuple[str, dict[str, Any]]], rounds: int, show: bool = True) -> list[dict[str, Any]]:
+    """What the server adds to each request, one after the other, interleaved, after one round that is not counted."""
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in requests}
+    with httpx.Client(base_url=url, timeout=LONG_S) as client:
+        for n in progress(range(rounds + 1), rounds + 1, "asking", show):
+            for name, (route, body) in requests.items():
+                start = time.perf_counter()
+                reply = client.post(route, json=body)
+                ms = (time.perf_counter() - start) * 1e3
+                reply.raise_for_status()
+                told = reply.json()
+                engine = told.get("edge", told)["timings"]["total"]
+                if n:
+                    spent[name].append((ms, engine))
+    return [_added_row(name, np.array(found)) for name, found in spent.items()]
+
+
+def _added_row(name: str, ms: np.ndarray) -> dict[str, Any]:
+    """ms: [n, 2], of the client and of the engine."""
+    more = ms[:, 0] - ms[:, 1]
+    return {
+        "name": name,
+        "requests": len(ms),
+        "ms_p50": float(np.median(ms[:, 0])),
+        "engine_ms_p50": float(np.median(ms[:, 1])),
+        "added_ms_p50": float(np.median(more)),
+        "added_ms_iqr": float(np.subtract(*np.percentile(more, [75, 25]))),
+        "added_ms_p99": float(np.percentile(more, 99)),
+    }
+
+
+def load(url: str, pid: int, requests: dict[str, tuple[str, dict[str, Any]]], clients: int, seconds: float) -> dict[str, Any]:
+    """So many clients, each asking again as soon as it has its answer; one that is refused waits as long as it is told to."""
+    found: list[tuple[int, float]] = []
+    wrong: list[str] = []
+    end = time.monotonic() + seconds
+    names = list(requests)
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=url, timeout=LONG_S) as client:
+            turn = number
+            while time.monotonic() < end:
+                route, body = requests[names[turn % len(names)]]
+                turn += 1
+                start = time.perf_counter()
+                try:
+                    reply = client.post(route, json=body)
+                except httpx.HTTPError as e:
+                    wrong.append(type(e).__name__)
+                    continue
+                found.append((reply.status_code, (time.perf_counter() - start) * 1e3))
+                if reply.status_code == 503:
+                    time.sleep(min(float(reply.headers["retry-after"]), max(0.0, end - time.monotonic())))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(clients)]
+    for t in threads:
+        t.start()
+    memory = []
+    while any(t.is_alive() for t in threads):
+        memory.append(resident_mb(pid))
+        time.sleep(min(1.0, seconds / 20))
+    answered = np.array([ms for status, ms in found if status == 200])
+    settled = memory[len(memory) // 4 :]
+    return {
+        "name": f"{clients} clients",
+        "seconds": seconds,
+        "requests": len(found),
+        "statuses": dict(Counter(str(s) for s, _ in found)),
+        "unanswered": len(wrong),
+        "per_s": len(answered) / seconds,
+        "ms_p50": float(np.median(answered)),
+        "ms_p99": float(np.percentile(answered, 99)),
+        "resident_mb": memory[-1],
+        "resident_growth_mb": max(settled[-1:]) - settled[0] if settled else 0.0,
+    }
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process, where /proc tells."""
+    statm = Path(f"/proc/{pid}/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if statm.exists() else float("nan")
+
+
+def bench(model: Path, rounds: int, clients: int, seconds: float, waiting: int, threads: int | None) -> dict[str, Any]:
+    """Both measurements, on one server."""
+    requests = bodies(Planner.load(model))
+    arguments = ["--waiting", str(waiting), *([] if threads is None else ["--threads", str(threads)])]
+    with started(model, *arguments) as (url, pid):
+        rows = added(url, requests, rounds)
+        if clients:
+            rows.append(load(url, pid, requests, clients, seconds))
+    return record.report("server", rows, model=str(model), waiting=waiting)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Two tables: what is added, and what load does."""
+    console = Console(file=sys.stdout, width=160)
+    table = Table("", "ms p50", "engine ms p50", "added ms p50", "iqr", "p99", title="what the server adds to an engine call")
+    for r in (r for r in result["rows"] if "added_ms_p50" in r):
+        keys = ("ms_p50", "engine_ms_p50", "added_ms_p50", "added_ms_iqr", "added_ms_p99")
+        table.add_row(r["name"], *(f"{r[k]:.2f}" for k in keys))
+    console.print(table)
+    for r in (r for r in result["rows"] if "statuses" in r):
+        console.print(
+            f"{r['name']}, {r['seconds']:.0f} s, {result['waiting']} may wait: {r['statuses']}, {r['unanswered']} unanswered, "
+            f"{r['per_s']:.1f} answers/s, p50 {r['ms_p50']:.0f} ms, p99 {r['ms_p99']:.0f} ms, "
+            f"memory {r['resident_mb']:.0f} MiB, {r['resident_growth_mb']:+.1f} since a quarter of the time"
+        )
