@@ -44,7 +44,8 @@ def serve(model: Path, settings: ServerSettings, *, dtype: str | None = None, th
 def listen(settings: ServerSettings) -> socket.socket:
     """A socket bound before the model is loaded, so that an address in use is told of at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    out = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off where the protocol is named, and a reply would wait 40 ms for it otherwise
+    out = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         out.bind((settings.host, settings.port))

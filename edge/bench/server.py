@@ -51,7 +51,7 @@ def started(model: Path, *arguments: str) -> Iterator[tuple[str, int]]:
         threading.Thread(target=_drain, args=(child.stderr,), daemon=True).start()
         url = line.rsplit(" at ", 1)[1].strip()
         end = time.monotonic() + READY_S
-        while httpx.get(f"{url}/ready").status_code != 200:
+        while not _ready(url):
             if time.monotonic() > end or child.poll() is not None:
                 raise CheckpointError(f"the server of {model} did not get ready")
             time.sleep(0.1)
@@ -59,6 +59,13 @@ def started(model: Path, *arguments: str) -> Iterator[tuple[str, int]]:
     finally:
         child.terminate()
         child.wait(timeout=30)
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready").status_code == 200
+    except httpx.ConnectError:
+        return False
 
 
 def _drain(stream: Any) -> None:
