@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AttentionInterface,
     AutoImageProcessor,
@@ -28,6 +29,7 @@ from transformers import (
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnsupportedError
 from edge.core.visibility import additive
+from edge.models import fp8_twin
 from edge.models.backbone import ImageFeatures, flat_axes
 from edge.models.loading import Checkpoint, finite, mismatch, read_config, reason
 from edge.models.tape import Tape
@@ -105,11 +107,18 @@ class TransformersModel:
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> TransformersModel:
         """Raises CheckpointError for missing or ill-fitting weights, UnsupportedError for what is no causal language model."""
         config = read_config(checkpoint)
-        broken = [key for key, weight in checkpoint.tensors().items() if not finite(weight)]
-        auto = AutoModelForImageTextToText if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else AutoModelForCausalLM
+        tensors = checkpoint.tensors()
+        broken = [key for key, weight in tensors.items() if not finite(weight)]
+        sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        auto: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        source: dict[str, Any] = {"pretrained_model_name_or_path": checkpoint.path}
+        if checkpoint.scheme is not None:  # an architecture that transformers lacks was refused by read_config
+            auto = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if sees else MODEL_FOR_CAUSAL_LM_MAPPING)[type(config)]
+            source = {"pretrained_model_name_or_path": None, "state_dict": fp8_twin.dequantized(tensors)}
+            del config.quantization_config
         try:
-            model, info = cast(Any, auto).from_pretrained(
-                checkpoint.path,
+            model, info = auto.from_pretrained(
+                **source,
                 config=config,
                 dtype=dtype,
                 attn_implementation="sdpa",
@@ -122,6 +131,8 @@ class TransformersModel:
             raise CheckpointError(f"{checkpoint.path}: transformers cannot load it ({reason(e)})") from e
         shapes = [f"{k} is {list(a)} and the config demands {list(b)}" for k, a, b in info["mismatched_keys"]]
         mismatch(checkpoint.path, info["missing_keys"], shapes, broken, info["unexpected_keys"])
+        if checkpoint.scheme is not None:
+            fp8_twin.round_inputs(model, tensors, device)
         return cls(model.eval().requires_grad_(False).to(device), checkpoint.spec, checkpoint.path)
 
     def new_tape(self, capacity: int, *, check: bool | None = None) -> Tape:
