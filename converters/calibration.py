@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +96,25 @@ def listen(engine: Engine, hear: Callable[[str, Any, Tensor], None]) -> Callable
     """Call `hear(name, module, input)` at every product that may be quantized; returns what ends it."""
     model: Any = engine.backbone
     handles = [
-        module.register_forward_pre_hook(lambda m, args, name=bare(name): hear(name, m, args[0]))
+        module.register_forward_pre_hook(partial(_tell, hear, bare(name)))
         for name, module in model.model.named_modules()
         if quantizes(name)
     ]
-    return lambda: [h.remove() for h in handles] and None
+
+    def remove() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return remove
+
+
+def _tell(hear: Callable[[str, Any, Tensor], None], name: str, module: Any, args: tuple[Tensor, ...]) -> None:
+    hear(name, module, args[0])
 
 
 def answer(engine: Engine, request: Request, strategy: str) -> Any:
     """A generation in the checkpoint's own block size, whatever was found to be fast on this device."""
-    options = {} if strategy == "ar" else {"block_size": engine.spec.block_size}
+    options: dict[str, Any] = {} if strategy == "ar" else {"block_size": engine.spec.block_size}
     return engine.generate(
         request.messages,
         images=request.images,

@@ -34,6 +34,17 @@ class ProductError:
     worst: float
 
 
+def smoothed_reference(reference: Engine, made: Quantized) -> Engine:
+    """`reference` with the weights that were quantized, where SmoothQuant moved them: the same function of its prompts."""
+    backbone: Any = reference.backbone
+    moved = {bare(k): t for k, t in made.before.items()}
+    with torch.no_grad():
+        for name, parameter in backbone.model.named_parameters():
+            if bare(name) in moved:
+                parameter.copy_(moved[bare(name)])
+    return reference
+
+
 def product_errors(reference: Engine, made: Quantized, requests: Sequence[Request]) -> list[ProductError]:
     """reference: the source (smoothed, if it was) with the "transformers" adapter."""
     sums = {bare(n): _Sums(made, n) for n in made.names}
@@ -90,11 +101,15 @@ class Agreement:
     differing: list[int] = field(default_factory=list)
     """Disagreeing tokens of every request."""
 
+    @property
+    def share(self) -> float:
+        return self.agreed / max(self.tokens, 1)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "requests": self.requests,
             "tokens": self.tokens,
-            "agreement": self.agreed / max(self.tokens, 1),
+            "agreement": self.share,
             "exact_answers": self.exact / max(self.requests, 1),
             "forwards_before": self.forwards_before / max(self.requests, 1),
             "forwards_after": self.forwards_after / max(self.requests, 1),

@@ -24,7 +24,8 @@ from edge.quant.state import products, quantized, smoothed
 
 BESIDE = (".json", ".jinja", ".txt", ".model", ".toml", ".md")
 """Files that go along: tokenizer, chat template, image processor, planner, recipe."""
-LEFT_BEHIND = (CONFIG, INDEX, layouts.HF_QUANT, "decoding.json", "training.json")
+REPORT = "quantization.json"
+LEFT_BEHIND = (CONFIG, INDEX, layouts.HF_QUANT, REPORT, "decoding.json", "training.json")
 """Written anew, or (decoding.json) measured with other products than those of the copy."""
 
 
@@ -86,7 +87,7 @@ def prepare(checkpoint: Checkpoint, plan: Plan, inputs: Inputs | None = None) ->
     return Quantized(plan, names, tensors, quantized(tensors, names, plan.scheme, amax))
 
 
-def write(checkpoint: Checkpoint, made: Quantized, out: Path, report: Mapping[str, Any] | None = None) -> None:
+def write(checkpoint: Checkpoint, made: Quantized, out: Path) -> None:
     """Write the folder, complete or not at all, and read it back. Raises InputError when `out` exists."""
     refuse_existing(out)
     work = out.with_name(out.name + ".partial")
@@ -99,8 +100,6 @@ def write(checkpoint: Checkpoint, made: Quantized, out: Path, report: Mapping[st
     _json(work / CONFIG, checkpoint.config | {"quantization_config": _section(made)})
     if made.plan.layout == "fp8-modelopt":
         _json(work / layouts.HF_QUANT, layouts.modelopt_file(_kept(made)))
-    if report is not None:
-        _json(work / "quantization.json", dict(report))
     reread(work, made)
     work.rename(out)
 
@@ -118,7 +117,9 @@ def reread(folder: Path, made: Quantized) -> None:
         k for k, t in made.after.items() if t.dtype != tensors[k].dtype or not bool((t.float() == tensors[k].float()).all())
     ]
     if wrong or found.scheme != made.plan.scheme:
-        raise CheckpointError(f"{folder}: {wrong[0] if wrong else 'its scheme'} reads back differently; check the disk and write again")
+        raise CheckpointError(
+            f"{folder}: {wrong[0] if wrong else 'its scheme'} reads back differently; check the disk and write again"
+        )
 
 
 def _section(made: Quantized) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from edge.cli.bench import BenchDecode, BenchPlan, BenchRows
 from edge.cli.drive import DriveData, DriveReference
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
+from edge.cli.quantize import Quantize
 from edge.cli.trace import Trace
 from edge.cli.train import Convert, Train
 from edge.core.errors import EdgeError
@@ -24,6 +25,7 @@ COMMANDS = {
     "plan": Plan,
     "train": Train,
     "convert": Convert,
+    "quantize": Quantize,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows},
     "drive": {"data": DriveData, "reference": DriveReference},
     "trace": Trace,

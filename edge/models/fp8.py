@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -107,12 +107,13 @@ def scaled_mm(matrix: Matrix, bias: Tensor | None, device: torch.device) -> Line
     values = matrix.values.to(device).to(DTYPE).t()  # [in, out] in column order, as the kernel wants it
     scale, shared = matrix.scale.to(device), None if matrix.input_scale is None else matrix.input_scale.to(device)
     tensorwise = shared is not None and bool((matrix.scale == matrix.scale[0]).all())
+    multiply: Any = torch._scaled_mm  # pyright: ignore[reportPrivateImportUsage]
     by_column = scale[:1].reshape(()) if tensorwise else scale[None].contiguous()
 
     def apply(x: Tensor) -> Tensor:
         size = token_scales(x) if shared is None else shared
         by_row = size.reshape(()) if tensorwise else size.expand(x.shape[0], 1).contiguous()
-        y = torch._scaled_mm(encode(x, size), values, scale_a=by_row, scale_b=by_column, out_dtype=torch.bfloat16).to(x.dtype)
+        y = multiply(encode(x, size), values, scale_a=by_row, scale_b=by_column, out_dtype=torch.bfloat16).to(x.dtype)
         return y if bias is None else y.add_(bias)
 
     return apply

@@ -8,7 +8,8 @@ one does not know. Shapes: `R` rows, `n` used slots, `H` heads, `Hkv` key/value 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ class TransformersModel:
         """path: the folder, for its image processor. Raises UnsupportedError for a model with attention code of its own."""
         self.model, self.spec, self.path = model, spec, path
         config, text = model.config, model.config.get_text_config()
-        model.set_attn_implementation(ATTENTION if text is config else {_text_key(config): ATTENTION})
+        self._route(ATTENTION)
         if text._attn_implementation != ATTENTION:
             raise UnsupportedError(f"{type(model).__name__} does not route attention through the interface of transformers")
         self._text = text
@@ -102,6 +103,20 @@ class TransformersModel:
         self.image_token_id: int | None = getattr(config, "image_token_index", None) if token is None else token
         self.device, self.dtype = model.device, model.dtype
         self._processor: Any = None
+
+    def _route(self, attention: str) -> None:
+        config = self.model.config
+        text = config.get_text_config()
+        self.model.set_attn_implementation(attention if text is config else {_text_key(config): attention})
+
+    @contextmanager
+    def without_tape(self) -> Iterator[Any]:
+        """`model` with the causal attention of `transformers`: forwards of whole sequences, through which gradients flow."""
+        self._route("sdpa")
+        try:
+            yield self.model
+        finally:
+            self._route(ATTENTION)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> TransformersModel:
@@ -115,7 +130,7 @@ class TransformersModel:
         if checkpoint.scheme is not None:  # an architecture that transformers lacks was refused by read_config
             auto = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if sees else MODEL_FOR_CAUSAL_LM_MAPPING)[type(config)]
             source = {"pretrained_model_name_or_path": None, "state_dict": fp8_twin.dequantized(tensors)}
-            del config.quantization_config
+            config.__dict__.pop("quantization_config", None)
         try:
             model, info = auto.from_pretrained(
                 **source,

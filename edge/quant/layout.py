@@ -111,7 +111,9 @@ def read_scheme(config: Mapping[str, Any], hf_quant: Mapping[str, Any] | None, w
     if method == "compressed-tensors":
         return _compressed(found, where)
     what = f"{method} {found.get('quant_algo') or found.get('fmt') or ''}".strip()
-    raise UnsupportedError(f"{where}: quantized as {what}, and this engine reads {', '.join(SCHEMES)}; load the original checkpoint")
+    raise UnsupportedError(
+        f"{where}: quantized as {what}, and this engine reads {', '.join(SCHEMES)}; load the original checkpoint"
+    )
 
 
 def _compressed(found: Mapping[str, Any], where: str) -> Scheme:
@@ -128,7 +130,7 @@ def _compressed(found: Mapping[str, Any], where: str) -> Scheme:
     )
 
 
-_READABLE = {
+_READABLE: dict[tuple[Any, Any, bool], Scheme] = {
     (weights, inputs, dynamic): Scheme("fp8-compressed", weights == "channel", not dynamic)
     for weights in ("channel", "tensor")
     for inputs, dynamic in (("token", True), ("tensor", False))

@@ -46,7 +46,9 @@ def groups(names: list[str]) -> Iterator[list[str]]:
         group = [base + e for e in heads]
         missing = [g for g in group if g not in left]
         if missing:
-            raise InputError(f"{missing[0]} stays as it is and {name} does not: products of one input are run as one, keep all of them")
+            raise InputError(
+                f"{missing[0]} stays as it is and {name} does not: products of one input are run as one, keep all of them"
+            )
         left.difference_update(group)
         yield group
 
