@@ -51,5 +51,6 @@ def rounding_bound(x: Tensor, scale: Tensor) -> Tensor:
     """The largest distance of x from `rounded(x, scale)`, element by element: half an ulp, or what is cut off beyond 448."""
     size = x.abs() / scale
     exponent = (torch.frexp(size).exponent - 1).clamp(min=LOWEST)  # size = m * 2^e with m in [1, 2)
+    exponent = torch.where(size > 0, exponent, LOWEST)
     half = torch.ldexp(torch.full_like(size, HALF_ULP), exponent)
     return torch.where(size > MAX, size - MAX, half) * scale
