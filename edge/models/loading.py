@@ -174,7 +174,7 @@ class Weights:
         elif tensor.numel() not in (1, count):
             self._misfits.append(f"{key} is {list(tensor.shape)} and 1 or {count} scales are needed")
         elif not bool((tensor.float() > 0).all() & tensor.float().isfinite().all()):
-            self._broken.append(key)
+            self._misfits.append(f"{key} must be positive and finite")
         else:
             return tensor.float().flatten().expand(count).clone()
         return torch.ones(count)

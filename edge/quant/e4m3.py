@@ -53,4 +53,4 @@ def rounding_bound(x: Tensor, scale: Tensor) -> Tensor:
     exponent = (torch.frexp(size).exponent - 1).clamp(min=LOWEST)  # size = m * 2^e with m in [1, 2)
     exponent = torch.where(size > 0, exponent, LOWEST)
     half = torch.ldexp(torch.full_like(size, HALF_ULP), exponent)
-    return torch.where(size > MAX, size - MAX, half) * scale
+    return torch.maximum(half, size - MAX) * scale
