@@ -87,12 +87,14 @@ class _Sums:
 @dataclass(slots=True)
 class Agreement:
     """tokens: chosen by the source's greedy causal decoding; agreed: those that the quantized model chooses after the same tokens
-    (teacher-forced); exact: answers that are the same when each decodes on its own. accept_*: chosen tokens per forward of
+    (teacher-forced). When each decodes on its own: placed, tokens that are the same at the same row; exact, answers that are the
+    same. accept_*: chosen tokens per forward of
     self-speculation, at the checkpoint's block size."""
 
     requests: int = 0
     tokens: int = 0
     agreed: int = 0
+    placed: int = 0
     exact: int = 0
     open_before: int = 0
     open_after: int = 0
@@ -110,6 +112,7 @@ class Agreement:
             "requests": self.requests,
             "tokens": self.tokens,
             "agreement": self.share,
+            "agreement_alone": self.placed / max(self.tokens, 1),
             "exact_answers": self.exact / max(self.requests, 1),
             "forwards_before": self.forwards_before / max(self.requests, 1),
             "forwards_after": self.forwards_after / max(self.requests, 1),
@@ -124,13 +127,16 @@ def agreement(source: Engine, quantized: Engine, requests: Sequence[Request]) ->
     out = Agreement()
     for request in requests:
         greedy = answer(source, request, "ar")
-        wanted, chosen = choices(quantized, request, greedy.tokens)
+        rows_, chosen = choices(quantized, request, greedy.tokens)
+        wanted = torch.tensor(greedy.tokens)[rows_]
+        alone = answer(quantized, request, "ar").tokens
         before, after = (answer(e, request, "self-spec") for e in (source, quantized))
         out.requests += 1
         out.tokens += len(wanted)
         out.agreed += int((wanted == chosen).sum())
         out.differing.append(int((wanted != chosen).sum()))
-        out.exact += answer(quantized, request, "ar").tokens == greedy.tokens
+        out.exact += alone == greedy.tokens
+        out.placed += sum(r < len(alone) and alone[r] == greedy.tokens[r] for r in rows_.tolist())
         out.forwards_before += before.forwards
         out.forwards_after += after.forwards
         out.open_before += before.open_tokens
@@ -139,7 +145,7 @@ def agreement(source: Engine, quantized: Engine, requests: Sequence[Request]) ->
 
 
 def choices(engine: Engine, request: Request, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """At every row of the answer `tokens` where there was a choice: its token, and the engine's own after the rows before it.
+    """The rows of the answer `tokens` where there was a choice, and the engine's own choice after the tokens before each of them.
     Two tensors int64 [n]."""
     ids, features = encoded(engine, request)
     said = torch.tensor(list(tokens), dtype=torch.long)
@@ -149,7 +155,7 @@ def choices(engine: Engine, request: Request, tokens: Sequence[int]) -> tuple[Te
     wanted = tuple(After(len(ids) + row - 1) for row, _ in asked)
     logits = session.forward(rows.causal(canvas, 0, len(canvas), wanted)).logits
     own = torch.cat([restrict(logits[n][None], allowed).argmax(-1) for n, (_, allowed) in enumerate(asked)])
-    return said[torch.tensor([row for row, _ in asked])], own
+    return torch.tensor([row for row, _ in asked]), own
 
 
 def encoded(engine: Engine, request: Request) -> tuple[Tensor, Any]:

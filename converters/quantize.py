@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from converters.calibration import Inputs
+from converters.calibration import Inputs, percentile
 from edge.core.errors import CheckpointError, InputError
 from edge.models.fp8_twin import bare
 from edge.models.loading import CONFIG, INDEX, Checkpoint
@@ -38,6 +38,12 @@ class Plan:
     clip: str = "absmax"
     smooth: float | None = None
     keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises InputError."""
+        _ = self.scheme, percentile(self.clip)
+        if self.smooth is not None and not 0 <= self.smooth <= 1:
+            raise InputError(f"smoothquant takes an alpha from 0 to 1: got {self.smooth}")
 
     @property
     def scheme(self) -> Scheme:
@@ -69,8 +75,6 @@ def open_plain(source: Path) -> Checkpoint:
 
 def prepare(checkpoint: Checkpoint, plan: Plan, inputs: Inputs | None = None) -> Quantized:
     """The tensors of the new folder. inputs: what calibration saw, where the plan takes it. Raises EdgeError, one line."""
-    if plan.smooth is not None and not 0 <= plan.smooth <= 1:
-        raise InputError(f"smoothquant takes an alpha from 0 to 1: got {plan.smooth}")
     if plan.calibrated and inputs is None:
         raise InputError(f"{plan.layout} is calibrated: give requests with --calibrate FILE.jsonl")
     tensors = checkpoint.tensors()

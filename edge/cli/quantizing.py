@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from converters.calibration import Inputs, Request, observe, percentile, read_requests
+from converters.calibration import Inputs, Request, observe, read_requests
 from converters.quantize import REPORT, Plan, open_plain, prepare, refuse_existing, write
 from converters.quantize_report import Report, measure
 from edge.bench.windows import DATA_VARIABLE, split_windows
@@ -57,7 +57,6 @@ def run(a: Arguments) -> int:
 
 def _check(a: Arguments, plan: Plan) -> None:
     """What can be refused before anything is loaded."""
-    _ = plan.scheme, percentile(a.clip)
     refuse_existing(a.out)
     for name, value in (("samples", a.samples), ("windows", a.windows)):
         if value < 1:
@@ -81,8 +80,8 @@ def _requests(a: Arguments, engine: Engine) -> tuple[list[Request], dict[str, li
         return seen, sets
     planner = Planner(engine, PlannerConfig.load(a.model))
     if a.calibrate is None:
-        seen = _driving(planner, (demo_window(n) for n in range(a.samples)))
-    sets["demo scenes"] = _driving(planner, (demo_window(n) for n in range(a.samples, 2 * a.samples)))
+        found = _driving(planner, (demo_window(n) for n in range(2 * a.samples)))
+        seen, sets["demo scenes"] = found[: a.samples], found[a.samples :]
     data = a.data if a.data is not None else os.environ.get(DATA_VARIABLE)
     if data:
         sets["recorded windows"] = _driving(planner, split_windows(Path(data), "val", a.windows))
@@ -129,9 +128,9 @@ def _layers(report: Report) -> Table:
 
 def _agreement(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    heads = ("", "requests", "tokens", "equal tokens", "equal answers", "accept", "after")
+    heads = ("", "requests", "tokens", "equal tokens", "alone", "equal answers", "accept", "after")
     for head in heads:
-        table.add_column(head, justify="right" if head else "left")
+        table.add_column(head, justify="right" if head else "left", no_wrap=not head)
     for name, found in report.agreement.items():
         row: dict[str, Any] = found.as_json()
         shares = (

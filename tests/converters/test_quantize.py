@@ -16,6 +16,8 @@ from torch import Tensor
 
 from converters.calibration import Inputs, Request, percentile, read_requests
 from converters.quantize import Plan, open_plain, prepare, write
+from converters.recipe import Recipe
+from converters.run import _copy_base
 from edge.core.errors import CheckpointError, InputError, UnsupportedError
 from edge.models.fp8_twin import bare
 from edge.models.loading import Checkpoint, load_model
@@ -196,7 +198,7 @@ def test_refusals(folder: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is calibrated: give requests with --calibrate"):
         prepare(open_plain(source), Plan("fp8-modelopt"))
     with pytest.raises(InputError, match="alpha from 0 to 1"):
-        prepare(open_plain(source), Plan("fp8-compressed", smooth=2.0), inputs(source))
+        Plan("fp8-compressed", smooth=2.0)
     with pytest.raises(InputError, match="exists"):
         write(open_plain(source), prepare(open_plain(source), Plan("fp8-compressed")), tmp_path)
     (tmp_path / "bare").mkdir()
@@ -242,3 +244,9 @@ def test_requests_of_a_file(tmp_path: Path) -> None:
             read_requests(file, 9)
     with pytest.raises(InputError, match="no such file"):
         read_requests(tmp_path / "none.jsonl", 9)
+
+
+def test_nothing_is_trained_on_quantized_weights(folder: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = Recipe.model_construct()
+    with pytest.raises(CheckpointError, match="train on the checkpoint that they were made from"):
+        _copy_base(folder("qwen2_5_vl", "fp8-modelopt"), tmp_path, recipe)
