@@ -28,7 +28,7 @@ from robotics.driving.evaluate import sample
 from robotics.driving.planner import Planner
 
 LAYOUTS = tuple(SCHEMES)
-WINDOWS = 4 if os.environ.get("EDGE_CASES") == "small" else 60
+WINDOWS = 3 if os.environ.get("EDGE_CASES") == "small" else 60
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_command(layout: str, data: Path, tmp_path: Path, capfd, monkeypatch
     monkeypatch.delenv("EDGE_DATA", raising=False)
     argv = ["quantize", str(NANO_PLANNER), "--to", layout, "--out", str(tmp_path / "out"), "--calibrate", str(data)]
     wanted = {"fp8-compressed": (0, "0.9"), "fp8-modelopt": (3, "1.01")}[layout]
-    assert run([*argv, "--samples", "2", "--at-least", wanted[1]]) == wanted[0]
+    assert run([*argv, "--samples", "1", "--at-least", wanted[1]]) == wanted[0]
     out, err = capfd.readouterr()
     assert ("below 101.00%" in err) == (wanted[0] == 3)
     assert "relative error of each product's output" in out
@@ -69,7 +69,7 @@ def test_the_command(layout: str, data: Path, tmp_path: Path, capfd, monkeypatch
         assert 0 < e["worst"] <= 1
     assert 0 < report["logits"]["share_of_bound_max"] <= 1
     found = report["agreement"]["held-out requests"]
-    assert found["requests"] == 2
+    assert found["requests"] == 1
     assert found["agreement"] >= 0.98
     assert found["accept_after"] > 0.8 * found["accept_before"]
     for name in ("tokenizer.json", "planner.json", "chat_template.jinja", "preprocessor_config.json"):
@@ -79,10 +79,10 @@ def test_the_command(layout: str, data: Path, tmp_path: Path, capfd, monkeypatch
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_logits_stay_within_the_stated_bound(layout: str, data: Path) -> None:
-    requests = read_requests(data, 8)[1::4]
+    requests = read_requests(data, 8)[3:4]
     answered = [(r, answer(listening(), r, "ar").tokens) for r in requests]
-    errors = logit_errors(listening(), made(layout, data), answered, 3)
-    assert len(errors) == 2 * 3 * len(requests)
+    errors = logit_errors(listening(), made(layout, data), answered, 4)
+    assert len(errors) == 2 * 4 * len(requests)
     for e in errors:
         assert e.weights_error <= e.weights_bound <= e.all_bound <= e.worst
         assert e.all_error <= e.all_bound
