@@ -138,6 +138,8 @@ def _copy_base(base: Path, work: Path, recipe: Recipe) -> None:
     spec = BlockSpec.from_config(config, str(base))
     if config.get("model_type") != "qwen2_5_vl":
         raise CheckpointError(f"{base}: model_type must be 'qwen2_5_vl': got {config.get('model_type')!r}")
+    if "quantization_config" in config:
+        raise CheckpointError(f"{base}: its weights are quantized; train on the checkpoint that they were made from")
     for file in base.iterdir():
         if file.is_file() and file.name not in OWN and ".safetensors" not in file.name:
             shutil.copy2(file, work / file.name)

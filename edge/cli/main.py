@@ -16,6 +16,7 @@ from edge.cli.drive import DriveData, DriveReference
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
 from edge.cli.serve import Serve
+from edge.cli.quantize import Quantize
 from edge.cli.trace import Trace
 from edge.cli.train import Convert, Train
 from edge.core.errors import EdgeError
@@ -27,6 +28,8 @@ COMMANDS = {
     "train": Train,
     "convert": Convert,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer},
+    "quantize": Quantize,
+    "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows},
     "drive": {"data": DriveData, "reference": DriveReference},
     "trace": Trace,
 }

@@ -8,15 +8,17 @@ one does not know. Shapes: `R` rows, `n` used slots, `H` heads, `Hkv` key/value 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AttentionInterface,
     AutoImageProcessor,
@@ -28,6 +30,7 @@ from transformers import (
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnsupportedError
 from edge.core.visibility import additive
+from edge.models import fp8_twin
 from edge.models.backbone import ImageFeatures, flat_axes
 from edge.models.images import read_image
 from edge.models.loading import Checkpoint, finite, mismatch, read_config, reason
@@ -92,7 +95,7 @@ class TransformersModel:
         """path: the folder, for its image processor. Raises UnsupportedError for a model with attention code of its own."""
         self.model, self.spec, self.path = model, spec, path
         config, text = model.config, model.config.get_text_config()
-        model.set_attn_implementation(ATTENTION if text is config else {_text_key(config): ATTENTION})
+        self._route(ATTENTION)
         if text._attn_implementation != ATTENTION:
             raise UnsupportedError(f"{type(model).__name__} does not route attention through the interface of transformers")
         self._text = text
@@ -102,15 +105,36 @@ class TransformersModel:
         self.device, self.dtype = model.device, model.dtype
         self._processor: Any = None
 
+    def _route(self, attention: str) -> None:
+        config = self.model.config
+        text = config.get_text_config()
+        self.model.set_attn_implementation(attention if text is config else {_text_key(config): attention})
+
+    @contextmanager
+    def without_tape(self) -> Iterator[Any]:
+        """`model` with the causal attention of `transformers`: forwards of whole sequences, through which gradients flow."""
+        self._route("sdpa")
+        try:
+            yield self.model
+        finally:
+            self._route(ATTENTION)
+
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> TransformersModel:
         """Raises CheckpointError for missing or ill-fitting weights, UnsupportedError for what is no causal language model."""
         config = read_config(checkpoint)
-        broken = [key for key, weight in checkpoint.tensors().items() if not finite(weight)]
-        auto = AutoModelForImageTextToText if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else AutoModelForCausalLM
+        tensors = checkpoint.tensors()
+        broken = [key for key, weight in tensors.items() if not finite(weight)]
+        sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        auto: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        source: dict[str, Any] = {"pretrained_model_name_or_path": checkpoint.path}
+        if checkpoint.scheme is not None:  # an architecture that transformers lacks was refused by read_config
+            auto = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if sees else MODEL_FOR_CAUSAL_LM_MAPPING)[type(config)]
+            source = {"pretrained_model_name_or_path": None, "state_dict": fp8_twin.dequantized(tensors)}
+            config.__dict__.pop("quantization_config", None)
         try:
-            model, info = cast(Any, auto).from_pretrained(
-                checkpoint.path,
+            model, info = auto.from_pretrained(
+                **source,
                 config=config,
                 dtype=dtype,
                 attn_implementation="sdpa",
@@ -123,6 +147,8 @@ class TransformersModel:
             raise CheckpointError(f"{checkpoint.path}: transformers cannot load it ({reason(e)})") from e
         shapes = [f"{k} is {list(a)} and the config demands {list(b)}" for k, a, b in info["mismatched_keys"]]
         mismatch(checkpoint.path, info["missing_keys"], shapes, broken, info["unexpected_keys"])
+        if checkpoint.scheme is not None:
+            fp8_twin.round_inputs(model, tensors, device)
         return cls(model.eval().requires_grad_(False).to(device), checkpoint.spec, checkpoint.path)
 
     def new_tape(self, capacity: int, *, check: bool | None = None) -> Tape:

@@ -25,6 +25,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import UnsupportedError
 from edge.core.visibility import additive
+from edge.models import fp8
 from edge.models.backbone import ImageFeatures, flat_axes, mrope_axes
 from edge.models.linear import Linear, linear
 from edge.models.loading import Checkpoint, Weights, read_config, unsupported
@@ -89,6 +90,8 @@ class LeanModel:
             raise unsupported(kind, "lean", MODEL_TYPES, 'load it with adapter="transformers"')
         config = read_config(checkpoint)
         weights = Weights(checkpoint, canonical(checkpoint.tensors()), dtype)
+        if checkpoint.scheme is not None:
+            fp8.announce(device)
         vision = None
         if kind == "qwen2_5_vl":
             from edge.models.vision import VisionTower  # text-only checkpoints need not pay for it
@@ -222,10 +225,19 @@ def _layer(text: PretrainedConfig, i: int, size: int, weights: Weights, device: 
     def take(name: str, *shape: int) -> Tensor:
         return weights.take(at + name, *shape)
 
-    def qkv(what: str, *tail: int) -> Tensor:
-        parts = (take(f"self_attn.{n}_proj.{what}", w, *tail) for n, w in (("q", q), ("k", kv), ("v", kv)))
-        query, key, value = parts
-        return torch.cat([_paired(query, size), _paired(key, size), value])
+    def matrix(name: str, out: int, width: int) -> fp8.Matrix:
+        return fp8.take(weights, at + name, out, width)
+
+    def pairs(rows: Tensor) -> Tensor:
+        return _paired(rows, size)
+
+    def qkv() -> fp8.Matrix:
+        query, key, value = (matrix(f"self_attn.{n}_proj", w, hidden) for n, w in (("q", q), ("k", kv), ("v", kv)))
+        return fp8.stacked([query.rows(pairs), key.rows(pairs), value])
+
+    def qkv_bias() -> Tensor:
+        query, key, value = (take(f"self_attn.{n}_proj.bias", w) for n, w in (("q", q), ("k", kv), ("v", kv)))
+        return torch.cat([pairs(query), pairs(key), value]).to(device)
 
     def norm(name: str, width: int) -> Tensor:
         return _norm_weight(weights, at + name, width)
@@ -235,15 +247,15 @@ def _layer(text: PretrainedConfig, i: int, size: int, weights: Weights, device: 
         heads = [_paired(norm(f"self_attn.{n}_norm.weight", size), size) for n in ("q", "k")]
         qk_norm = torch.cat([heads[0].expand(q // size, -1), heads[1].expand(kv // size, -1)]).to(device)
     out_bias = take("self_attn.o_proj.bias", hidden).to(device) if bias and qwen3 else None
-    gate_up = torch.cat([take("mlp.gate_proj.weight", wide, hidden), take("mlp.up_proj.weight", wide, hidden)])
+    gate_up = fp8.stacked([matrix(f"mlp.{n}_proj", wide, hidden) for n in ("gate", "up")])
     return Layer(
         norm=norm("input_layernorm.weight", hidden).to(device),
-        qkv=linear(qkv("weight", hidden).to(device), qkv("bias").to(device) if bias else None),
+        qkv=fp8.product(qkv(), qkv_bias() if bias else None, device),
         qk_norm=qk_norm,
-        out=linear(take("self_attn.o_proj.weight", hidden, q).to(device), out_bias),
+        out=fp8.product(matrix("self_attn.o_proj", hidden, q), out_bias, device),
         mlp_norm=norm("post_attention_layernorm.weight", hidden).to(device),
-        gate_up=linear(gate_up.to(device)),
-        down=linear(take("mlp.down_proj.weight", hidden, wide).to(device)),
+        gate_up=fp8.product(gate_up, None, device),
+        down=fp8.product(matrix("mlp.down_proj", hidden, wide), None, device),
         window=text.sliding_window if text.layer_types[i] == "sliding_attention" else None,
     )
 

@@ -20,6 +20,8 @@ from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnsupportedError
 from edge.core.registry import Registry
 from edge.models.backbone import Backbone
+from edge.quant.e4m3 import DTYPE as FP8
+from edge.quant.layout import HF_QUANT, Scheme, read_scheme
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -71,20 +73,24 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device, config:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened folder: parsed config and conventions; weights are read when asked for."""
+    """An opened folder: parsed config and conventions; weights are read when asked for. scheme: of an FP8 checkpoint."""
 
     path: Path
     config: dict[str, Any]
     spec: BlockSpec
+    scheme: Scheme | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Checkpoint:
-        """Raises CheckpointError when there is no readable config or no `block_diffusion` section in it."""
+        """Raises CheckpointError when there is no readable config or no `block_diffusion` section in it, UnsupportedError for a
+        quantization that is not read here."""
         folder = Path(path)
         if not folder.is_dir():
             raise CheckpointError(f"{folder}: no such folder; give the path of a checkpoint written by save_pretrained")
         config = _json(folder / CONFIG, "copy it from the base model or convert the checkpoint again")
-        return cls(folder, config, BlockSpec.from_config(config, str(folder)))
+        remedy = "copy it from the quantized checkpoint"
+        hf_quant = _json(folder / HF_QUANT, remedy) if (folder / HF_QUANT).exists() else None
+        return cls(folder, config, BlockSpec.from_config(config, str(folder)), read_scheme(config, hf_quant, str(folder)))
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights on the CPU in their stored dtype, memory-mapped. Raises CheckpointError on missing or truncated files."""
@@ -135,7 +141,7 @@ class Weights:
 
     def __init__(self, checkpoint: Checkpoint, renamed: Mapping[str, Tensor], dtype: torch.dtype) -> None:
         """renamed: the tensors under the names by which the model asks for them."""
-        self.path, self.dtype = checkpoint.path, dtype
+        self.path, self.dtype, self.scheme = checkpoint.path, dtype, checkpoint.scheme
         self._left = dict(renamed)
         self._missing: list[str] = []
         self._misfits: list[str] = []
@@ -157,6 +163,22 @@ class Weights:
             return tensor.to(self.dtype, copy=True)  # a copy: the file behind a mapped tensor may be replaced later
         return torch.zeros(shape, dtype=self.dtype)
 
+    def is_fp8(self, key: str) -> bool:
+        return self.scheme is not None and key in self._left and self._left[key].dtype == FP8
+
+    def scales(self, key: str, count: int) -> Tensor:
+        """FP8 scales, float32 [count] whatever the dtype asked for: one for each, as a column or not, or one for all."""
+        tensor = self._left.pop(key, None)
+        if tensor is None:
+            self._missing.append(key)
+        elif tensor.numel() not in (1, count):
+            self._misfits.append(f"{key} is {list(tensor.shape)} and 1 or {count} scales are needed")
+        elif not bool((tensor.float() > 0).all() & tensor.float().isfinite().all()):
+            self._misfits.append(f"{key} must be positive and finite")
+        else:
+            return tensor.float().flatten().expand(count).clone()
+        return torch.ones(count)
+
     def ignore(self, key: str) -> None:
         """Drop a key that may be there and says nothing."""
         self._left.pop(key, None)
@@ -168,6 +190,8 @@ class Weights:
 
 def finite(weight: Tensor) -> bool:
     """Whether a weight is free of NaN and infinity: the sum of finite weights is finite, and it is one pass over the memory."""
+    if weight.dtype == FP8:
+        weight = weight.float()
     return bool(weight.sum(dtype=torch.promote_types(weight.dtype, torch.float32)).isfinite())
 
 

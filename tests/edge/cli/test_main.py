@@ -18,6 +18,7 @@ def test_surface() -> None:
         "plan",
         "train",
         "convert",
+        "quantize",
         "bench plan",
         "bench decode",
         "bench rows",
