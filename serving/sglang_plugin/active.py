@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from serving.sglang_plugin.checkpoint import Checkpoint
@@ -12,12 +13,14 @@ _checkpoint: Checkpoint | None = None
 _key: Any = None
 
 
-def use(key: Any, make: Any) -> Checkpoint:
+def use(key: Any, make: Callable[[], Checkpoint]) -> Checkpoint:
     """The checkpoint of `key`, made when it is another than the last: SGLang reads its configuration again and again."""
     global _checkpoint, _key
-    if _checkpoint is None or key != _key:
-        _checkpoint, _key = make(), key
-    return _checkpoint
+    if _checkpoint is not None and key == _key:
+        return _checkpoint
+    made = make()
+    _checkpoint, _key = made, key
+    return made
 
 
 def checkpoint() -> Checkpoint:

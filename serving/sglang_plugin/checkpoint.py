@@ -1,4 +1,4 @@
-"""What the server decodes: a converted checkpoint's conventions, how it is to be decoded, and schemas compiled for its tokenizer."""
+"""What the server decodes: a converted checkpoint's conventions, how it is decoded, and schemas compiled for its tokenizer."""
 
 from __future__ import annotations
 
@@ -93,8 +93,9 @@ def require_served(spec: BlockSpec, algorithm: str, where: str) -> None:
         )
     if algorithm == "EdgeBlockCausal" and (spec.prompt, spec.commit, spec.grid_origin) != ("block", "block", "absolute"):
         raise UnsupportedError(
-            f"{where}: EdgeBlockCausal is for prompt='block', commit='block' on an absolute grid: BlockSpec has prompt={spec.prompt!r}, "
-            f"commit={spec.commit!r}, grid_origin={spec.grid_origin!r}; " + ("take EdgeSelfSpec" if causal else elsewhere)
+            f"{where}: EdgeBlockCausal is for prompt='block', commit='block' on an absolute grid: BlockSpec has "
+            f"prompt={spec.prompt!r}, commit={spec.commit!r}, grid_origin={spec.grid_origin!r}; "
+            + ("take EdgeSelfSpec" if causal else elsewhere)
         )
 
 

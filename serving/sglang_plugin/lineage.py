@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from decoding import rows
 from decoding.canvas import settle
 from edge.core.blockspec import BlockSpec
+from edge.core.errors import UnsupportedError
 from edge.core.types import Call, Canvas, Keep, Reply, Strategy
 
 Make = Callable[[Canvas, BlockSpec], Strategy]
@@ -109,6 +111,30 @@ class Lineage:
         except StopIteration:
             pass
         return kept
+
+    def fit(self, window: int) -> None:
+        """Where what is known already fills more than the window, encode it by itself, in a round of its own.
+
+        Raises UnsupportedError for a block of open rows that is longer than the window.
+        """
+        canvas = self.canvas
+        if self.call is None or len(self.call) <= window:
+            return
+        known = min(window, canvas.frontier - 1 - canvas.kept)
+        if known < 1:
+            raise UnsupportedError(f"a call has {len(self.call)} rows and the server computes {window} at once; raise its rows")
+        assert self._strategy is not None
+        self._strategy.close()
+        self._strategy = self._catch_up(known)
+        self.advance(None)
+
+    def _catch_up(self, known: int) -> Strategy:
+        """Encode `known` rows in causal order, then go on as before."""
+        canvas = self.canvas
+        yield rows.causal(canvas, canvas.kept, canvas.kept + known, ())
+        canvas.kept += known
+        yield rows.keep_first(known)
+        yield from self.make(canvas, self.spec)
 
     def take(self) -> list[int]:
         """Answer tokens that are final and the server does not have yet."""

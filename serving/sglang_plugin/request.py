@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -74,7 +75,9 @@ class Wish(Frozen):
 def refusal(request: Any) -> str | None:
     """Why a request (SGLang's `Req`) cannot be honoured, in one line, or None."""
     p = request.sampling_params
-    named = [name for name, neutral in NEUTRAL.items() if (value := getattr(p, name, neutral)) != neutral and value not in (None, {})]
+    named = [
+        name for name, neutral in NEUTRAL.items() if (value := getattr(p, name, neutral)) != neutral and value not in (None, {})
+    ]
     named += [name for name in UNSERVED if getattr(request, name, None) not in (None, False, 0, [], "")]
     if getattr(p, "top_k", ALL) not in (1, ALL):
         named.append("top_k")
@@ -118,17 +121,17 @@ def require_fits(checkpoint: Checkpoint, compiled: Compiled, max_new_tokens: int
         return
     if len(compiled) > max_new_tokens:
         raise InputError(
-            f"the schema's answer may have {len(compiled)} tokens: max_new_tokens is {max_new_tokens}; raise it, or lower the budgets "
-            "of the schema's strings"
+            f"the schema's answer may have {len(compiled)} tokens: max_new_tokens is {max_new_tokens}; raise it, or lower the "
+            "budgets of the schema's strings"
         )
     if isinstance(compiled, Scaffold):
         ends = (0, *compiled.block_ends(checkpoint.block_size))
-        widest = max(b - a for a, b in zip(ends, ends[1:], strict=False))
+        widest = max(b - a for a, b in pairwise(ends))
         # behind a full block its last row may still be pending
         if widest + 1 > checkpoint.rows:
             raise UnsupportedError(
-                f"a block of the schema's answer has {widest} rows with its literal text and the server computes {checkpoint.rows - 1} "
-                f"at once; start it with rows={widest + 1} or shorten the keys"
+                f"a block of the schema's answer has {widest} rows with its literal text and the server computes "
+                f"{checkpoint.rows - 1} at once; start it with rows={widest + 1} or shorten the keys"
             )
 
 
@@ -142,7 +145,7 @@ def accept(request: Any, checkpoint: Checkpoint, room: int) -> Lineage:
     asked = wish(request)
     limit = room if asked.max_new_tokens is None else min(asked.max_new_tokens, room)
     prompt = torch.tensor(list(request.origin_input_ids))
-    if asked.schema_text is None or limit == 0 and asked.phase == "all":
+    if asked.schema_text is None or (limit == 0 and asked.phase == "all"):
         return _lineage(checkpoint, asked, Canvas.open(prompt, limit), None)
     compiled = checkpoint.constraint(asked.schema_text)
     if asked.phase == "shared":

@@ -15,6 +15,7 @@ from torch import Tensor
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import UnsupportedError
 from edge.core.types import After, Call, Reply
+from serving.sglang_plugin.checkpoint import Checkpoint
 from serving.sglang_plugin.lineage import Lineage
 
 
@@ -36,9 +37,11 @@ Forward = Callable[[Sequence[Rows], bool], list[Tensor]]
 """(rows of every request that takes part, whether in causal order) -> float [W, V] of each."""
 
 
-def play(lineages: Sequence[Lineage], forward: Forward, spec: BlockSpec, vocab: int) -> None:
+def play(lineages: Sequence[Lineage], forward: Forward, checkpoint: Checkpoint) -> None:
     """One round of every lineage that has not ended: from where it stands to where rows of it become permanent, or its end."""
-    begun = [lineage.kept for lineage in lineages]
+    spec, begun = checkpoint.spec, [lineage.kept for lineage in lineages]
+    for lineage in lineages:
+        lineage.fit(checkpoint.rows)
     waiting = {n: lineage.call for n, lineage in enumerate(lineages) if lineage.call is not None}
     while waiting:
         for causal in (False, True):
@@ -49,7 +52,7 @@ def play(lineages: Sequence[Lineage], forward: Forward, spec: BlockSpec, vocab: 
             for r, logits in zip(rows, forward(rows, causal), strict=True):
                 lineage = lineages[r.number]
                 lineage.forwards += 1
-                completed = lineage.advance(Reply(allowed(logits, spec, vocab)))
+                completed = lineage.advance(Reply(allowed(logits, spec, checkpoint.vocab_size)))
                 if completed or lineage.call is None:
                     del waiting[r.number]
                 else:
@@ -57,7 +60,7 @@ def play(lineages: Sequence[Lineage], forward: Forward, spec: BlockSpec, vocab: 
 
 
 def allowed(logits: Tensor, spec: BlockSpec, vocab: int) -> Tensor:
-    """Logits [..., V] with the mask id and unused ids at -inf, on the CPU in float32 or better, as the embedded engine gives them."""
+    """Logits [..., V] as the embedded engine gives them: mask id and unused ids -inf, on the CPU, in float32 or better."""
     out = logits.to("cpu", torch.promote_types(logits.dtype, torch.float32), copy=True)
     out[..., spec.mask_token_id] = float("-inf")
     out[..., min(spec.vocab_limit or vocab, vocab) :] = float("-inf")

@@ -1,7 +1,8 @@
-"""Stands in for `sgl_kernel`, of which there is no CPU build on PyPI: every name can be imported and raises only when it is called.
+"""Stands in for `sgl_kernel`, of which PyPI has no CPU build: every name can be imported and raises only when it is called.
 
-SGLang binds some operators of `torch.ops.sgl_kernel` while it is imported, so those are declared. It takes the presence of others for
-a processor with AMX (`convert_weight_packed`, `fused_qk_norm_cpu`, `fused_qk_norm_rope_cpu`, `gdn_attention`): those must stay away.
+SGLang binds some operators of `torch.ops.sgl_kernel` while it is imported, so those are declared. It takes the presence of
+others for a processor with AMX (`convert_weight_packed`, `fused_qk_norm_cpu`, `fused_qk_norm_rope_cpu`, `gdn_attention`): those
+must stay away.
 """
 
 from pathlib import Path

@@ -191,6 +191,8 @@ def requests(original: Any, self: Any, forward_batch: Any, batch: Any = None) ->
     """Tell the algorithm which requests it decodes: SGLang shows it tensors alone."""
     if _ours_algorithm(self.dllm_algorithm):
         self.dllm_algorithm.requests = batch.reqs if batch is not None else ()
+        for r in self.dllm_algorithm.requests:  # a context may go on behind the prompt, and a client counts its prompt alone
+            r.cached_tokens = min(r.cached_tokens, len(r.origin_input_ids))
     return original(self, forward_batch, batch)
 
 

@@ -1,4 +1,4 @@
-"""What turns an autoregressive model class of SGLang into one of block diffusion: the attention of a block, and logits of all its rows."""
+"""Turns an autoregressive model class of SGLang into one of block diffusion: a block's attention, and logits of all its rows."""
 
 from __future__ import annotations
 

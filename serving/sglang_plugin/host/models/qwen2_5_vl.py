@@ -2,7 +2,7 @@
 
 from sglang.srt.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-from serving.sglang_plugin.models.both_ways import BothWays
+from serving.sglang_plugin.host.models.both_ways import BothWays
 
 
 class EdgeQwen2_5_VLForConditionalGeneration(BothWays, Qwen2_5_VLForConditionalGeneration):

@@ -2,7 +2,7 @@
 
 from sglang.srt.models.qwen2 import Qwen2ForCausalLM
 
-from serving.sglang_plugin.models.both_ways import BothWays
+from serving.sglang_plugin.host.models.both_ways import BothWays
 
 
 class EdgeQwen2ForCausalLM(BothWays, Qwen2ForCausalLM):

@@ -1,7 +1,7 @@
 """Parts of a batch: the rows of some of its requests as a forward of their own.
 
-The scheduler gives every request one window of rows. A call of a strategy has as many rows as it needs, so the rest of the window is
-left out of the forward: nothing is padded, and a draft sees exactly what it sees in the embedded engine.
+The scheduler gives every request one window of rows. A call of a strategy has as many rows as it needs, so the rest of the window
+is left out of the forward: nothing is padded, and a draft sees exactly what it sees in the embedded engine.
 """
 
 from __future__ import annotations

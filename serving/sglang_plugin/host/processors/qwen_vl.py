@@ -1,4 +1,4 @@
-"""Images as the embedded engine sees them: through the PIL processor, not the one of torchvision, whose resizing rounds differently."""
+"""Images as the embedded engine sees them: by the PIL processor, not that of torchvision, whose resizing rounds differently."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sglang.srt.multimodal.processors.qwen_vl import QwenVLImageProcessor
 
 from edge.models.vision import pil_processor
-from serving.sglang_plugin.models.qwen2_5_vl import EdgeQwen2_5_VLForConditionalGeneration
+from serving.sglang_plugin.host.models.qwen2_5_vl import EdgeQwen2_5_VLForConditionalGeneration
 
 
 class EdgeQwenVLImageProcessor(QwenVLImageProcessor):

@@ -2,7 +2,7 @@
 
 from sglang.srt.models.qwen3 import Qwen3ForCausalLM
 
-from serving.sglang_plugin.models.both_ways import BothWays
+from serving.sglang_plugin.host.models.both_ways import BothWays
 
 
 class EdgeQwen3ForCausalLM(BothWays, Qwen3ForCausalLM):

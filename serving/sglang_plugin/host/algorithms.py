@@ -10,12 +10,12 @@ from sglang.srt.dllm.algorithm.base import DllmAlgorithm
 
 from edge.core.errors import UnsupportedError
 from serving.sglang_plugin import active, request
-from serving.sglang_plugin.batch import part
+from serving.sglang_plugin.host.batch import part
 from serving.sglang_plugin.lineage import Lineage
 from serving.sglang_plugin.rounds import Rows, allowed, play
 
 FORWARDS = "edge_forwards"
-"""Key of `meta_info` under which a client finds, for every answer token, the number of forwards it took; the last is the answer's."""
+"""Key of `meta_info`: for every answer token the number of forwards up to it; the last is that of the answer."""
 
 
 class EdgeAlgorithm(DllmAlgorithm):
@@ -27,7 +27,9 @@ class EdgeAlgorithm(DllmAlgorithm):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         if self.fdfo:
-            raise UnsupportedError(f"{type(self).__name__} accepts any number of tokens a round: start the server with --no-dllm-fdfo")
+            raise UnsupportedError(
+                f"{type(self).__name__} accepts any number of tokens a round: start the server with --no-dllm-fdfo"
+            )
         self.checkpoint = active.checkpoint()
         self.requests: Sequence[Any] = ()
         """Requests of the batch at hand, set by a hook before `run`."""
@@ -49,7 +51,7 @@ class EdgeAlgorithm(DllmAlgorithm):
             each = out.logits_output.full_logits.split([len(r.tokens) for r in rows])
             return [logits[r.want.to(logits.device)] for r, logits in zip(rows, each, strict=True)]
 
-        play(lineages, forward, self.checkpoint.spec, self.checkpoint.vocab_size)
+        play(lineages, forward, self.checkpoint)
         tokens = [torch.tensor(self._said(r, x), dtype=torch.long) for r, x in zip(requests, lineages, strict=True)]
         return None, tokens, None, None, ran[0]
 

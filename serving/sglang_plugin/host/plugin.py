@@ -17,7 +17,7 @@ from serving.sglang_plugin.guard import require, require_version
 
 REPORT = "EDGE_SGLANG_REPORT"
 """Environment variable: the file that is told of every registration."""
-PACKAGE = "serving.sglang_plugin"
+PACKAGE = "serving.sglang_plugin.host"
 MULTIMODAL = "EdgeQwen2_5_VLForConditionalGeneration"
 
 
@@ -28,7 +28,7 @@ def register() -> None:
     _environment("SGLANG_EXTERNAL_MODEL_PACKAGE", f"{PACKAGE}.models")
     _environment("SGLANG_EXTERNAL_MM_PROCESSOR_PACKAGE", f"{PACKAGE}.processors")
     _environment("SGLANG_EXTERNAL_MM_MODEL_ARCH", MULTIMODAL)
-    from serving.sglang_plugin import hooks
+    from serving.sglang_plugin.host import hooks
 
     targets = {**hooks.AROUND, **hooks.AFTER}
     require({name: parameters for name, (_, parameters) in targets.items()})
@@ -42,7 +42,7 @@ def register() -> None:
     missing = sorted(set(targets) - _patched(HookRegistry))
     if missing:
         raise UnsupportedError(f"SGLang could not set hooks on {', '.join(missing)}; its log says why")
-    from serving.sglang_plugin.algorithms import ALL
+    from serving.sglang_plugin.host.algorithms import ALL
 
     known.algo_name_to_cls.update({a.__name__: a for a in ALL})
     _report([a.__name__ for a in ALL])
