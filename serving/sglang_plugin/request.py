@@ -124,15 +124,18 @@ def require_fits(checkpoint: Checkpoint, compiled: Compiled, max_new_tokens: int
             f"the schema's answer may have {len(compiled)} tokens: max_new_tokens is {max_new_tokens}; raise it, or lower the "
             "budgets of the schema's strings"
         )
-    if isinstance(compiled, Scaffold):
-        ends = (0, *compiled.block_ends(checkpoint.block_size))
-        widest = max(b - a for a, b in pairwise(ends))
-        # behind a full block its last row may still be pending
-        if widest + 1 > checkpoint.rows:
-            raise UnsupportedError(
-                f"a block of the schema's answer has {widest} rows with its literal text and the server computes "
-                f"{checkpoint.rows - 1} at once; start it with rows={widest + 1} or shorten the keys"
-            )
+    if isinstance(compiled, Scaffold) and (widest := _widest(compiled, checkpoint.block_size)) > checkpoint.rows:
+        raise UnsupportedError(
+            f"a block of the schema's answer has {widest} rows with the literal text among them and the server computes "
+            f"{checkpoint.rows} at once; start it with rows={widest} or shorten the keys"
+        )
+
+
+def _widest(scaffold: Scaffold, block_size: int) -> int:
+    """Rows of the longest call that a scaffold asks for: a block from its first open row on, and the pending row before that."""
+    open_rows = (~scaffold.frozen).nonzero().flatten()
+    inside = ((b, open_rows[(open_rows >= a) & (open_rows < b)]) for a, b in pairwise((0, *scaffold.block_ends(block_size))))
+    return max((b - int(rows[0]) + 1 for b, rows in inside if rows.numel()), default=0)
 
 
 def accept(request: Any, checkpoint: Checkpoint, room: int) -> Lineage:

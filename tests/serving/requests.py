@@ -1,7 +1,7 @@
 """Sixty requests as an OpenAI client sends them, for every server that has to answer them alike.
 
-`REQUESTS[n].arguments` are keyword arguments of `client.chat.completions.create`, but for `model`. All say their temperature, so that
-no server's default matters. Written for the nano planner: prompts of a few hundred tokens, answers of a few dozen.
+`REQUESTS[n].arguments` are keyword arguments of `client.chat.completions.create`, but for `model`. All say their temperature, so
+that no server's default matters. Written for the nano planner: prompts of a few hundred tokens, answers of a few dozen.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ STASH = f"{SCHEDULER}._stash_dllm_context"
 GRAMMAR = "sglang.srt.constrained.grammar_manager.GrammarManager.process_req_with_grammar"
 POSITIONS = "sglang.srt.model_executor.forward_batch_info.ForwardBatch._compute_mrope_positions_extend"
 BATCH = "sglang.srt.managers.tp_worker.TpModelWorker._forward_batch_generation_dllm"
+IMAGES = "sglang.srt.managers.io_struct.GenerateReqInput._normalize_image_data"
 SEND = "sglang.srt.managers.tokenizer_manager.TokenizerManager._send_one_request"
 
 
@@ -91,6 +92,14 @@ def validate(original: Any, self: Any, req: Any) -> str | None:
 def grammar(original: Any, self: Any, req: Any) -> bool:
     """Our schemas are compiled already. SGLang would put the request in a queue that its diffusion scheduler never empties."""
     return False if _served(req) else original(self, req)
+
+
+def images(original: Any, self: Any, num: int) -> None:
+    """Several images of one prompt with n > 1: SGLang takes the list for one image per prompt, and refuses it."""
+    several = isinstance(self.image_data, list) and len(self.image_data) > 1 and not isinstance(self.image_data[0], list)
+    if several and self.parallel_sample_num > 1 and self.batch_size == 1:
+        self.image_data = [self.image_data]
+    original(self, num)
 
 
 async def seeds(original: Any, self: Any, tokenized_obj: Any) -> None:
@@ -205,6 +214,7 @@ AROUND: dict[str, tuple[Any, tuple[str, ...]]] = {
     PAGES: (pages, ("view",)),
     VALIDATE: (validate, ("self", "req")),
     GRAMMAR: (grammar, ("self", "req")),
+    IMAGES: (images, ("self", "num")),
     SEND: (seeds, ("self", "tokenized_obj")),
     FILL: (fill_ids, ("self",)),
     PREFIX: (max_prefix, ("self", "input_len")),

@@ -21,11 +21,6 @@ if not HERE:
     collect_ignore_glob = ["test_*.py"]
 
 
-def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
-    """Tests that stop a server come last, so that the others share one."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
-
-
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
