@@ -34,7 +34,7 @@ def served(model: Path, log: Path, algorithm: str | None = None, extra: tuple[st
 
     port = free_port()
     line = command("cpu", model, port, extra, algorithm=algorithm, serving=Serving(**serving))
-    child = Child(["nice", *line], port, log=log)
+    child = Child(line, port, log=log)
     child.start()
     return child
 
@@ -49,7 +49,7 @@ def server(logs: Path) -> Iterator[Any]:
     """The nano planner under EdgeSelfSpec, in float32."""
     child = served(NANO, logs / "self-spec.log", block_size=BLOCK, extra=("--skip-server-warmup",))
     try:
-        child.wait(300)
+        child.wait(600)
         yield child
     finally:
         child.stop()
@@ -63,7 +63,7 @@ def client(server: Any) -> Any:
 def openai_client(child: Any) -> Any:
     import openai
 
-    return openai.OpenAI(base_url=f"{child.url}/v1", api_key="none", timeout=120, max_retries=0)
+    return openai.OpenAI(base_url=f"{child.url}/v1", api_key="none", timeout=300, max_retries=0)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ SAMPLE = REQUESTS if FULL else REQUESTS[::5]
 def threshold(logs: Path) -> Iterator[Any]:
     child = served(NANO, logs / "threshold.log", "EdgeThreshold", block_size=BLOCK, extra=BARE, threshold=0.8)
     try:
-        child.wait(300)
+        child.wait(600)
         yield child
     finally:
         child.stop()
@@ -77,7 +77,7 @@ def test_text_models_are_served(name: str, tmp_path: Path, logs: Path) -> None:
     engine = edge.load(folder, dtype="float32")
     child = served(folder, logs / f"{name}.log", extra=BARE)
     try:
-        child.wait(300)
+        child.wait(600)
         client = openai_client(child)
         for r in TEXT if FULL else TEXT[::4]:
             assert [(c.text, c.finish) for c in choices(client, r)] == [expected(engine, r, block_size=8)], r
@@ -90,7 +90,7 @@ def test_a_server_without_the_plugin_does_not_start(logs: Path, monkeypatch: pyt
     child = served(NANO, logs / "bare.log", extra=BARE)
     try:
         with pytest.raises(LaunchError, match="before it was ready"):
-            child.wait(300)
+            child.wait(600)
     finally:
         child.stop()
 
@@ -102,7 +102,7 @@ def test_a_killed_server_is_noticed_and_started_again(threshold: Any, engine: An
     while threshold.ready:
         assert time.monotonic() < end, "nobody noticed"
         time.sleep(0.1)
-    threshold.wait(300)
+    threshold.wait(600)
     assert threshold.restarts == 1
     assert threshold.pid != first
     r = REQUESTS[0]
