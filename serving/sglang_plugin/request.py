@@ -148,6 +148,8 @@ def accept(request: Any, checkpoint: Checkpoint, room: int) -> Lineage:
     asked = wish(request)
     limit = room if asked.max_new_tokens is None else min(asked.max_new_tokens, room)
     prompt = torch.tensor(list(request.origin_input_ids))
+    if checkpoint.spec.prompt == "block" and len(prompt) < checkpoint.spec.block_size:
+        raise InputError(f"the prompt must fill a block of {checkpoint.spec.block_size} tokens: got {len(prompt)}; say more")
     if asked.schema_text is None or (limit == 0 and asked.phase == "all"):
         return _lineage(checkpoint, asked, Canvas.open(prompt, limit), None)
     compiled = checkpoint.constraint(asked.schema_text)

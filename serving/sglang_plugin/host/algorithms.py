@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,31 +42,22 @@ class EdgeAlgorithm(DllmAlgorithm):
         lineages = [active.lineage(r) for r in requests]
         for lineage in lineages:
             lineage.begin()
-        ran = [False]
-
-        def forward(rows: Sequence[Rows], causal: bool) -> list[torch.Tensor]:
-            model_runner.model.edge_causal = causal
-            batch = part(forward_batch, rows, self.block_size, model_runner)
-            out = model_runner.forward(batch, pp_proxy_tensors=None)
-            ran[0] = out.can_run_graph
-            each = out.logits_output.full_logits.split([len(r.tokens) for r in rows])
-            return [logits[r.want.to(logits.device)] for r, logits in zip(rows, each, strict=True)]
-
-        play(lineages, forward, self.checkpoint)
+        play(lineages, partial(_forward, model_runner, forward_batch), self.checkpoint)
         tokens = [torch.tensor(self._said(r, x), dtype=torch.long) for r, x in zip(requests, lineages, strict=True)]
-        return None, tokens, None, None, ran[0]
+        return None, tokens, None, None, False
 
     def _encode(self, model_runner: Any, forward_batch: Any, requests: Sequence[Any]) -> Any:
         """A causal pass over contexts, or parts of them. The prediction behind each is what its strategy begins with."""
         if forward_batch.input_ids.numel() == 0:
             return None, [], None, None, False
         out = model_runner.forward(forward_batch, pp_proxy_tensors=None)
-        logits = allowed(out.logits_output.next_token_logits, self.checkpoint.spec, self.checkpoint.vocab_size)
-        for n, r in enumerate(requests):
-            lineage = active.lineage(r)
-            lineage.forwards += 1
-            lineage.lead = logits[n]
+        for r, logits in zip(requests, out.logits_output.next_token_logits, strict=True):
+            self._encoded(active.lineage(r), logits)
         return out.logits_output, [], None, None, out.can_run_graph
+
+    def _encoded(self, lineage: Lineage, logits: torch.Tensor) -> None:
+        lineage.forwards += 1
+        lineage.lead = allowed(logits, self.checkpoint.spec, self.checkpoint.vocab_size)
 
     def _said(self, r: Any, lineage: Lineage) -> list[int]:
         """New answer tokens for the server. A request that only warms a prefix says one token, which the server cuts off."""
@@ -88,4 +80,31 @@ class EdgeThreshold(EdgeAlgorithm):
     """Confidence-threshold block diffusion."""
 
 
-ALL = (EdgeSelfSpec, EdgeThreshold)
+class EdgeBlockCausal(EdgeAlgorithm):
+    """Threshold decoding for checkpoints whose blocks see each other both ways and everything before them, prompt included
+    (DiffusionVL, SDAR). A context takes one forward per block, since a kernel is causal or both ways, not both.
+    """
+
+    def _encode(self, model_runner: Any, forward_batch: Any, requests: Sequence[Any]) -> Any:
+        if forward_batch.input_ids.numel() == 0:
+            return None, [], None, None, False
+        size = self.checkpoint.spec.block_size
+        ids = forward_batch.input_ids.cpu().split(forward_batch.extend_seq_lens_cpu)
+        for at in range(0, max(len(i) for i in ids), size):
+            rows = [
+                Rows(n, at, i[at : at + size], torch.tensor([len(i[at : at + size]) - 1])) for n, i in enumerate(ids) if at < len(i)
+            ]
+            for r, logits in zip(rows, _forward(model_runner, forward_batch, rows, False), strict=True):
+                self._encoded(active.lineage(requests[r.number]), logits[0])
+        return None, [], None, None, False
+
+
+def _forward(model_runner: Any, whole: Any, rows: Sequence[Rows], causal: bool) -> list[torch.Tensor]:
+    """A `rounds.Forward` over a batch of the server."""
+    model_runner.model.edge_causal = causal
+    out = model_runner.forward(part(whole, rows, model_runner), pp_proxy_tensors=None)
+    each = out.logits_output.full_logits.split([len(r.tokens) for r in rows])
+    return [logits[r.want.to(logits.device)] for r, logits in zip(rows, each, strict=True)]
+
+
+ALL = (EdgeSelfSpec, EdgeThreshold, EdgeBlockCausal)

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
-from sglang.srt.model_executor.forward_batch_info import ForwardBatch, compute_position
+from sglang.srt.model_executor.forward_batch_info import ForwardBatch, ForwardMode, compute_position
 
 from serving.sglang_plugin.rounds import Rows
 
 
-def part(whole: ForwardBatch, rows: Sequence[Rows], window: int, runner: Any) -> ForwardBatch:
-    """The forward of `rows`, taken from a batch with `window` rows per request."""
+def part(whole: ForwardBatch, rows: Sequence[Rows], runner: Any) -> ForwardBatch:
+    """The forward of `rows`, taken from a batch of contexts or windows, as one of blocks: logits of all rows."""
     device = whole.seq_lens.device
     numbers = [r.number for r in rows]
-    at = torch.cat([torch.arange(len(r.tokens)) + r.number * window + r.start for r in rows]).to(device)
-    prefixes = [_prefix(whole, r.number) + r.start for r in rows]
+    assert whole.extend_seq_lens_cpu is not None
+    first = [0, *accumulate(whole.extend_seq_lens_cpu)]
+    at = torch.cat([torch.arange(len(r.tokens)) + first[r.number] + r.start for r in rows]).to(device)
+    prefixes = [prefix(whole, r.number) + r.start for r in rows]
     lens = [len(r.tokens) for r in rows]
     seq_lens_cpu = torch.tensor([p + n for p, n in zip(prefixes, lens, strict=True)], dtype=torch.int64)
     extend_seq_lens = torch.tensor(lens, dtype=torch.int32, device=device)
@@ -31,6 +34,7 @@ def part(whole: ForwardBatch, rows: Sequence[Rows], window: int, runner: Any) ->
     slots = whole.out_cache_loc_virtual if whole.out_cache_loc_virtual is not None else whole.out_cache_loc
     out = replace(
         whole,
+        forward_mode=ForwardMode.DLLM_EXTEND,
         batch_size=len(rows),
         input_ids=torch.cat([r.tokens for r in rows]).to(device, whole.input_ids.dtype),
         req_pool_indices=whole.req_pool_indices[pick],
@@ -66,7 +70,8 @@ def part(whole: ForwardBatch, rows: Sequence[Rows], window: int, runner: Any) ->
     return out
 
 
-def _prefix(whole: ForwardBatch, number: int) -> int:
+def prefix(whole: ForwardBatch, number: int) -> int:
+    """Rows of a request that are encoded before this batch."""
     assert whole.extend_prefix_lens_cpu is not None
     return whole.extend_prefix_lens_cpu[number]
 

@@ -69,8 +69,16 @@ def config(original: Any, server_args: Any) -> Any:
 
 def pages(original: Any, view: Any) -> dict[str, Any]:
     """Pages as the server was started with: SGLang makes them a block long, so that it may drop blocks whole. Ours keep any number
-    of rows, and a prompt is reusable token by token."""
-    return {} if ours(view.dllm_algorithm) else original(view)
+    of rows, and a prompt is reusable token by token; a block-causal one block by block."""
+    if not ours(view.dllm_algorithm):
+        return original(view)
+    from sglang.srt.dllm.config import DllmConfig
+
+    DllmConfig.from_server_args(view)  # reads the checkpoint
+    spec = active.checkpoint().spec
+    if spec.prompt != "block" or view.page_size == spec.block_size:
+        return {}
+    return {"page_size": spec.block_size}
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------------
@@ -165,7 +173,9 @@ def max_prefix(original: Any, self: Any, input_len: int) -> int:
     """Everything but the last row of a causal context can be reused, not only whole blocks."""
     if not _served(self):
         return original(self, input_len)
-    return max(0, min(input_len - 1, self.dllm_block_offset))
+    longest = max(0, min(input_len - 1, self.dllm_block_offset))
+    spec = active.checkpoint().spec
+    return longest if spec.prompt == "causal" else longest // spec.block_size * spec.block_size
 
 
 def stash(original: Any, self: Any, req: Any) -> None:
