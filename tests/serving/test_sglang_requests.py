@@ -154,5 +154,5 @@ def test_the_guard_names_what_changed() -> None:
     with pytest.raises(UnsupportedError, match="does not exist"):
         guard.require({"json.no_such_thing": ()})
     guard.require_version("0.5.23.post1")
-    with pytest.raises(UnsupportedError, match="install sglang==0.5.23"):
+    with pytest.raises(UnsupportedError, match=r"install sglang==0\.5\.23"):
         guard.require_version("0.5.24")

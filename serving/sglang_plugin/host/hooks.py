@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import random
 from array import array
 from typing import Any
@@ -13,6 +14,8 @@ from edge.core.errors import EdgeError
 from serving.sglang_plugin import active
 from serving.sglang_plugin.checkpoint import ALGORITHMS, SERVING_KEY, Checkpoint, Serving
 from serving.sglang_plugin.request import accept
+
+logger = logging.getLogger(__name__)
 
 REQUEST = "sglang.srt.managers.schedule_batch.Req"
 SCHEDULER = "sglang.srt.dllm.mixin.scheduler.SchedulerDllmMixin"
@@ -93,6 +96,11 @@ def validate(original: Any, self: Any, req: Any) -> str | None:
         lineage = accept(req, active.checkpoint(), max(room, 0))
     except (EdgeError, ValueError) as e:
         return str(e)
+    except RecursionError:
+        return "the schema is nested too deeply; flatten it"
+    except Exception as e:  # one request must not end a scheduler that serves others
+        logger.exception("request %s could not be accepted", req.rid)
+        return f"the request could not be accepted ({type(e).__name__}); the server's log says why"
     setattr(req, active.ATTRIBUTE, lineage)
     return None
 

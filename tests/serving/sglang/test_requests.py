@@ -42,6 +42,14 @@ def test_after_a_refusal_the_next_request_is_answered(client: Any) -> None:
     assert client.chat.completions.create(model="edge", messages=HELLO, max_tokens=4).choices[0].finish_reason == "length"
 
 
+def test_who_leaves_is_not_waited_for(client: Any, engine: Any) -> None:
+    stream = client.chat.completions.create(model="edge", messages=HELLO, temperature=0, max_tokens=600, stream=True)
+    next(iter(stream))
+    stream.close()
+    answer = client.chat.completions.create(model="edge", messages=HELLO, temperature=0, max_tokens=12).choices[0].message.content
+    assert answer == engine.generate(HELLO, max_new_tokens=12).text
+
+
 def cached(choice: dict[str, Any]) -> int:
     return choice["meta_info"]["cached_tokens"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -45,6 +46,24 @@ def test_threshold_decoding_is_that_of_the_embedded_engine(threshold: Any, engin
         assert [(c.text, c.finish) for c in choices(client, r)] == wanted, r
     for r in (r for r in SAMPLE if r.kind in ("text", "image", "schema")):
         assert forwards(told(client, r.arguments)[0]) == generate(engine, r, **options).forwards
+
+
+def test_block_causal_decoding_is_that_of_the_embedded_engine(tmp_path: Path, logs: Path) -> None:
+    """The planner's weights under the conventions of a block-causal checkpoint, which they were not trained for."""
+    folder = shutil.copytree(NANO, tmp_path / "block")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config[CONFIG_KEY] |= {"prompt": "block", "commit": "block", "grid_origin": "absolute", "block_size": 8, "causal_mode": False}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    engine = edge.load(folder, dtype="float32")
+    child = served(folder, logs / "block.log", extra=BARE)
+    try:
+        child.wait(600)
+        client = openai_client(child)
+        for r in SAMPLE * 2:  # the second time over cached blocks
+            wanted = [expected(engine, r, choice=i, strategy="threshold") for i in range(r.arguments.get("n", 1))]
+            assert [(c.text, c.finish) for c in choices(client, r)] == wanted, r
+    finally:
+        child.stop()
 
 
 def text_model(folder: Path, config: Any, model: Any, shift: int, **more: Any) -> Path:
