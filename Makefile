@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test full full-again check bench clean
+SGLANG := .venv-sglang
+
+.PHONY: run test test-sglang full full-again check bench clean
 
 $(STAMP): pyproject.toml constraints-cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,6 +39,13 @@ full: check  ## the counts the issues name; stopped, it goes on with the files n
 	  echo "$$f" >> out/full.done; \
 	done
 
+$(SGLANG)/.installed: pyproject.toml $(wildcard deploy/sglang_cpu/*.txt) deploy/sglang_cpu/install.sh $(shell find deploy/sglang_cpu/shims -type f -not -name '*.pyc')
+	PYTHON=$(PYTHON) deploy/sglang_cpu/install.sh $(SGLANG)
+	touch $@
+
+test-sglang: $(SGLANG)/.installed  ## against real SGLang servers on this CPU; EDGE_CASES=full for the counts the issues name
+	OMP_NUM_THREADS=1 $(SGLANG)/bin/python -m pytest tests/serving/sglang
+
 full-again:
 	rm -f out/full.done
 	$(MAKE) full
@@ -45,4 +54,4 @@ bench: $(STAMP)
 	$(BIN)/edge bench plan --split val --json out/bench-plan.json
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(SGLANG) out

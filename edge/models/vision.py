@@ -32,28 +32,8 @@ class ImageProcessor:
 
     @classmethod
     def load(cls, path: Path, vision: PretrainedConfig) -> ImageProcessor:
-        """The folder's processor, or Qwen2.5-VL's defaults with the patch sizes of `vision` where the folder has none.
-
-        Raises CheckpointError when its file is unreadable or contradicts the tower.
-        """
-        sizes = {
-            "patch_size": vision.patch_size,
-            "temporal_patch_size": vision.temporal_patch_size,
-            "merge_size": vision.spatial_merge_size,
-        }
-        if not any((path / f).exists() for f in PROCESSOR_FILES):
-            return cls(Qwen2VLImageProcessorPil(**sizes))
-        try:
-            processor = Qwen2VLImageProcessorPil.from_pretrained(path, local_files_only=True)
-        except Exception as e:  # transformers raises several types here; all mean the same to the caller
-            raise CheckpointError(f"{path}: cannot read the image processor ({e}); copy it from the base model") from e
-        for name, value in sizes.items():
-            if getattr(processor, name) != value:
-                raise CheckpointError(
-                    f"{path}: the image processor has {name}={getattr(processor, name)} and the vision tower {value}; "
-                    "copy both from the same model"
-                )
-        return cls(processor)
+        """Of a checkpoint's folder. Raises CheckpointError."""
+        return cls(pil_processor(path, vision))
 
     def __call__(self, images: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Pixels float32 [patches, channels * time * size * size] and grids int64 [images, 3] in patches. Raises InputError."""
@@ -64,6 +44,31 @@ class ImageProcessor:
             sizes = ", ".join(f"{p.width}x{p.height}" for p in pictures)
             raise InputError(f"the images ({sizes}) are refused by the image processor: {e}") from None
         return out["pixel_values"], out["image_grid_thw"]
+
+
+def pil_processor(path: Path, vision: PretrainedConfig) -> Qwen2VLImageProcessorPil:
+    """The folder's processor, or Qwen2.5-VL's defaults with the patch sizes of `vision` where the folder has none.
+
+    Raises CheckpointError when its file is unreadable or contradicts the tower.
+    """
+    sizes = {
+        "patch_size": vision.patch_size,
+        "temporal_patch_size": vision.temporal_patch_size,
+        "merge_size": vision.spatial_merge_size,
+    }
+    if not any((path / f).exists() for f in PROCESSOR_FILES):
+        return Qwen2VLImageProcessorPil(**sizes)
+    try:
+        processor = Qwen2VLImageProcessorPil.from_pretrained(path, local_files_only=True)
+    except Exception as e:  # transformers raises several types here; all mean the same to the caller
+        raise CheckpointError(f"{path}: cannot read the image processor ({e}); copy it from the base model") from e
+    for name, value in sizes.items():
+        if getattr(processor, name) != value:
+            raise CheckpointError(
+                f"{path}: the image processor has {name}={getattr(processor, name)} and the vision tower {value}; "
+                "copy both from the same model"
+            )
+    return processor
 
 
 class VisionTower:

@@ -1,0 +1,1 @@
+"""Image processors of SGLang for our model classes."""
