@@ -15,8 +15,8 @@ from edge.cli.bench import BenchDecode, BenchPlan, BenchRows, BenchServer
 from edge.cli.drive import DriveData, DriveReference
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
-from edge.cli.serve import Serve
 from edge.cli.quantize import Quantize
+from edge.cli.serve import Serve
 from edge.cli.trace import Trace
 from edge.cli.train import Convert, Train
 from edge.core.errors import EdgeError
@@ -29,7 +29,6 @@ COMMANDS = {
     "convert": Convert,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer},
     "quantize": Quantize,
-    "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows},
     "drive": {"data": DriveData, "reference": DriveReference},
     "trace": Trace,
 }

@@ -14,16 +14,16 @@ class Choice:
     finish: str
 
 
-def choices(client: Any, request: Request) -> list[Choice]:
+def choices(client: Any, request: Request, model: str = "edge") -> list[Choice]:
     """All choices of an answer, streamed ones put together."""
     if request.arguments.get("stream"):
-        text, finish = "", ""
-        for chunk in client.chat.completions.create(model="edge", **request.arguments):
+        found: dict[int, Choice] = {}
+        for chunk in client.chat.completions.create(model=model, **request.arguments):
             for c in chunk.choices:
-                text += c.delta.content or ""
-                finish = c.finish_reason or finish
-        return [Choice(text, finish)]
-    answer = client.chat.completions.create(model="edge", **request.arguments)
+                before = found.get(c.index, Choice("", ""))
+                found[c.index] = Choice(before.text + (c.delta.content or ""), c.finish_reason or before.finish)
+        return [found[n] for n in sorted(found)]
+    answer = client.chat.completions.create(model=model, **request.arguments)
     return [Choice(c.message.content or "", c.finish_reason) for c in answer.choices]
 
 
