@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from sse_starlette import EventSourceResponse
-from starlette.exceptions import HTTPException
 
 import edge
 from edge.core.errors import EdgeError
 from edge.engine import Engine
 from edge.generation import Generation
 from robotics.driving.planner import Planner
+from serving.behaviour import refusing, staying
 from serving.generating import Asked, answers, asked, generate
 from serving.limits import Gate
 from serving.log import LOGGER, Logged
@@ -29,13 +28,11 @@ from serving.settings import ServerSettings
 from serving.streaming import Growing
 from serving.warming import warm_up
 from serving.wire.chat import ChatRequest, CompletionRequest
-from serving.wire.errors import Refusal, invalid, refused
+from serving.wire.errors import Refusal, refused
 from serving.wire.replies import Form, usage
-from serving.worker import Gone, Mailbox, Ticket, Worker
+from serving.worker import Mailbox, Ticket, Worker
 
 PAGE = Path(__file__).parent / "page" / "index.html"
-CLIENT_LEFT = 499
-"""Status in the log of a request whose client left (nginx's number; nobody receives it)."""
 
 
 class Server:
@@ -150,25 +147,6 @@ class Server:
         return out
 
 
-async def staying(http: Request, work: Any) -> Any:
-    """The result of `work`, unless the client leaves first: then it is cancelled, and Gone is raised."""
-    running = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(http))
-    try:
-        await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            return running.result()
-        raise Gone
-    finally:
-        leaving.cancel()
-        running.cancel()
-
-
-async def _left(http: Request) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
-
-
 def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings) -> FastAPI:
     """The application over a loaded engine."""
     server = Server(engine, planner, settings)
@@ -184,7 +162,7 @@ def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings
     app.state.server = server
     app.add_middleware(Logged, count=lambda route, status: server.metrics.requests.labels(route, str(status)).inc())
     app.add_middleware(Gate, max_body=int(settings.max_body_mb * 2**20), api_key=settings.api_key)
-    _errors(app)
+    refusing(app, server.metrics.left.inc)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request, body: ChatRequest) -> Response:
@@ -233,33 +211,3 @@ def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings
 def _told(warming: asyncio.Future) -> None:
     if not warming.cancelled() and warming.exception() is not None:
         LOGGER.error("warm-up failed: this server will not get ready", exc_info=warming.exception())
-
-
-def _errors(app: FastAPI) -> None:
-    """Every refusal in OpenAI's form; what nobody foresaw is logged and told without its inside."""
-
-    @app.exception_handler(Refusal)
-    async def refuse(_: Request, e: Refusal) -> Response:
-        return JSONResponse(e.body, e.status, e.headers)
-
-    @app.exception_handler(EdgeError)
-    async def refuse_engine(_: Request, e: EdgeError) -> Response:
-        return await refuse(_, refused(e))
-
-    @app.exception_handler(RequestValidationError)
-    async def refuse_body(_: Request, e: RequestValidationError) -> Response:
-        return await refuse(_, invalid(e.errors()))
-
-    @app.exception_handler(HTTPException)
-    async def refuse_http(_: Request, e: HTTPException) -> Response:
-        return await refuse(_, Refusal(str(e.detail), status=e.status_code, headers=e.headers))
-
-    @app.exception_handler(Gone)
-    async def left(_: Request, e: Gone) -> Response:
-        app.state.server.metrics.left.inc()
-        return Response(status_code=CLIENT_LEFT)
-
-    @app.exception_handler(Exception)
-    async def failed(_: Request, e: Exception) -> Response:
-        LOGGER.error("request failed", exc_info=e)
-        return await refuse(_, Refusal("internal error; the server's log has it", status=500, kind="server_error"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import uvicorn
+from fastapi import FastAPI
 
+from edge.core.blockspec import BlockSpec
 from edge.core.errors import InputError
 from edge.engine import Engine
 from robotics.driving.planner import Planner
@@ -27,11 +30,46 @@ def serve(model: Path, settings: ServerSettings, *, dtype: str | None = None, th
         torch.set_num_threads(threads)
     planner = Planner.load(model, dtype=dtype) if (model / PLANNER_FILE).exists() else None
     engine = planner.engine if planner is not None else Engine.load(model, dtype=dtype)
+    return _run(create_app(engine, planner, settings), listening, model)
+
+
+def serve_sglang(
+    model: Path,
+    settings: ServerSettings,
+    *,
+    profile: str,
+    extra: Sequence[str] = (),
+    log_file: Path | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Serve `model` by an SGLang server behind our door, until interrupted. Returns the exit status.
+
+    extra: further options of `sglang.launch_server`; log_file: where its log goes; dry_run: print its command line and do nothing.
+    """
+    from serving.front import create_front
+    from serving.sglang_launch import Child, command, printable
+    from serving.sglang_launch.command import default_algorithm
+    from serving.sglang_plugin.checkpoint import ALGORITHMS, read
+
+    spec = BlockSpec.from_config(read(model), str(model))
+    strategy = ALGORITHMS[default_algorithm(spec)]
+    port = _free_port()
+    line = command(profile, model, port, [*extra, "--max-queued-requests", str(settings.waiting)])
+    if dry_run:
+        sys.stdout.write(printable(line) + "\n")
+        return 0
+    listening = listen(settings)
+    name = settings.name or model.resolve().name
+    app = create_front(Child(line, port, log=log_file), settings, name=name, strategy=strategy, lossless=strategy == "self-spec")
+    return _run(app, listening, model)
+
+
+def _run(app: FastAPI, listening: socket.socket, model: Path) -> int:
     log.to_stderr()
     host, port = listening.getsockname()[:2]
     sys.stderr.write(f"edge: serving {model} at http://{host}:{port}\n")
     config = uvicorn.Config(
-        create_app(engine, planner, settings),
+        app,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
@@ -39,6 +77,12 @@ def serve(model: Path, settings: ServerSettings, *, dtype: str | None = None, th
     )
     uvicorn.Server(config).run(sockets=[listening])
     return 0
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def listen(settings: ServerSettings) -> socket.socket:

@@ -32,7 +32,8 @@ def draw_decode(result: Mapping[str, Any], path: str | Path) -> Path:
         f"One driving plan of {shown[0]['answer_tokens']:.0f} tokens: forwards of the model", x=0.012, ha="left", fontsize=16,
         fontweight="bold", color=INK,
     )  # fmt: skip
-    below = f"mean over {windows} windows of split {result['split']}, {result['dtype']}, {env['cpu']}, {env['threads']} threads"
+    threads = f"{env['threads']} thread{'' if env['threads'] == 1 else 's'}"
+    below = f"mean over {windows} windows of split {result['split']}, {result['dtype']}, {env['cpu']}, {threads}"
     figure.text(0.012, 0.012, f"{below}, {env['date']}", fontsize=9.5, color=QUIET)
     figure.subplots_adjust(left=0.165, right=0.985, top=1 - 0.75 / figure.get_figheight(), bottom=0.75 / figure.get_figheight())
     try:
@@ -59,7 +60,7 @@ def _bars(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         ax.text(r["forwards"], y, f"  {said}", va="center", fontsize=10, color=INK)
     names = [r["form"] + (f", {r['block_size']}" if r["block_size"] else "") for r in rows]
     ax.set_yticks(range(len(rows)), names, fontsize=10.5, color=INK)
-    ax.set_xlim(0, max(r["forwards"] for r in rows) * 1.32)
+    ax.set_xlim(0, max(r["forwards"] for r in rows) * 1.55)
     ax.invert_yaxis()
     _plain(ax, "forwards an answer, each form at its best block size (behind the comma)")
 

@@ -22,6 +22,8 @@ def test_surface() -> None:
         "bench plan",
         "bench decode",
         "bench rows",
+        "bench server",
+        "serve",
         "drive data",
         "drive reference",
         "trace",
