@@ -58,7 +58,7 @@ class Engine:
         nor features of the same images. Servers set it; off, a request costs the same whatever came before."""
         self._session: Session | None = None
         self._tuned = tuned.read(path)
-        self._schemas = Schemas(backbone, lambda: self.tokenizer)
+        self._schemas = Schemas(backbone.spec, backbone.vocab_size, backbone.image_token_id, lambda: self.tokenizer)
         self._paces: Recent[tuple[str, tuple[str, ...]], Pace] = Recent(PACES)
         self._views: Recent[tuple[bytes, ...], ImageFeatures] = Recent(VIEWS)
 

@@ -19,9 +19,11 @@ from sse_starlette import EventSourceResponse
 
 import edge
 from serving.behaviour import refusing, staying
+from serving.front_plan import FrontPlanner
 from serving.limits import Gate
 from serving.log import Logged
 from serving.metrics import Metrics
+from serving.planning import PlanRequest
 from serving.settings import ServerSettings
 from serving.wire.chat import ChatRequest, CompletionRequest
 from serving.wire.errors import Refusal
@@ -120,6 +122,16 @@ class Door:
         finally:
             self.inside -= 1
 
+    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A whole chat completion, asked for in SGLang's words and answered in ours."""
+        self.check(None)
+        self.inside += 1
+        try:
+            reply = await self._asked("/v1/chat/completions", body | {"model": "edge", "return_meta_info": True})
+            return told(reply, self.name, self.strategy, self.lossless)
+        finally:
+            self.inside -= 1
+
     async def _asked(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
             response = await self.http.post(self.backend.url + route, json=body)
@@ -185,8 +197,10 @@ def _lost(error: Exception) -> Refusal:
     return Refusal(what, status=503, kind="server_error", code="backend_lost", headers={"Retry-After": "30"})
 
 
-def create_front(backend: Backend, settings: ServerSettings, *, name: str, strategy: str, lossless: bool) -> FastAPI:
-    """The application in front of `backend`, which is started and stopped with it."""
+def create_front(
+    backend: Backend, settings: ServerSettings, *, name: str, strategy: str, lossless: bool, planner: FrontPlanner | None = None
+) -> FastAPI:
+    """The application in front of `backend`, which is started and stopped with it. planner: of a driving checkpoint."""
     door = Door(backend, settings, name, strategy, lossless)
 
     @contextlib.asynccontextmanager
@@ -210,9 +224,17 @@ def create_front(backend: Backend, settings: ServerSettings, *, name: str, strat
     async def completions(request: Request, body: CompletionRequest) -> Response:
         return await door.complete(request, "/v1/completions", body)
 
+    @app.post("/v1/plan")
+    async def plans(request: Request, body: PlanRequest) -> Response:
+        if planner is None:
+            raise Refusal(f"{name} is no driving checkpoint: its folder has no planner.json", status=404)
+        if "strategy" in body.edge.model_fields_set and body.edge.strategy != strategy:
+            raise Refusal(f"edge.strategy: {UNKNOWN}", param="edge.strategy")
+        return JSONResponse(await staying(request, planner.plan(body, door.ask)))
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        about = {"lossless": lossless, "backend": "sglang", "planner": False}
+        about = {"lossless": lossless, "backend": "sglang", "planner": planner is not None}
         model = {"id": name, "object": "model", "owned_by": "edge-dvla", "created": 0, "edge": about}
         return {"object": "list", "data": [model]}
 

@@ -39,12 +39,17 @@ class PlanRequest(Wire):
     edge: Edge = Edge()
 
 
-def plan(planner: Planner, request: PlanRequest, settings: ServerSettings, ticket: Ticket) -> dict[str, Any]:
-    """The plan as JSON, on the engine's thread. Raises Gone, Refusal and EdgeError."""
+def by_camera(request: PlanRequest) -> list[str]:
+    """The images' URLs in the planner's order. Raises Refusal when a camera is missing or named twice."""
     sent = {c.camera: c.url for c in request.images}
     if sorted(sent) != sorted(CAMERAS):
         raise Refusal(f"images: one of each camera {', '.join(CAMERAS)} is needed: got {', '.join(sorted(sent))}", param="images")
-    pictures = [images.read(sent[name], settings, n) for n, name in enumerate(CAMERAS)]
+    return [sent[name] for name in CAMERAS]
+
+
+def plan(planner: Planner, request: PlanRequest, settings: ServerSettings, ticket: Ticket) -> dict[str, Any]:
+    """The plan as JSON, on the engine's thread. Raises Gone, Refusal and EdgeError."""
+    pictures = [images.read(url, settings, n) for n, url in enumerate(by_camera(request))]
     options: dict[str, Any] = {"rollouts": request.n_rollouts, "seed": request.seed} if request.n_rollouts > 1 else {}
     made = planner.plan(
         pictures,

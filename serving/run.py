@@ -47,6 +47,7 @@ def serve_sglang(
     extra: further options of `sglang.launch_server`; log_file: where its log goes; dry_run: print its command line and do nothing.
     """
     from serving.front import create_front
+    from serving.front_plan import FrontPlanner
     from serving.sglang_launch import Child, command, printable
     from serving.sglang_launch.command import default_algorithm
     from serving.sglang_plugin.checkpoint import ALGORITHMS, read
@@ -59,8 +60,14 @@ def serve_sglang(
         sys.stdout.write(printable(line) + "\n")
         return 0
     listening = listen(settings)
-    name = settings.name or model.resolve().name
-    app = create_front(Child(line, port, log=log_file), settings, name=name, strategy=strategy, lossless=strategy == "self-spec")
+    app = create_front(
+        Child(line, port, log=log_file),
+        settings,
+        name=settings.name or model.resolve().name,
+        strategy=strategy,
+        lossless=strategy == "self-spec",
+        planner=FrontPlanner.load(model) if (model / PLANNER_FILE).exists() else None,
+    )
     return _run(app, listening, model)
 
 

@@ -22,7 +22,7 @@ from edge.engine import Engine
 from robotics.driving.answer import PlannerConfig
 from robotics.driving.demo import demo_window
 from robotics.driving.evaluate import sample
-from robotics.driving.planner import Planner
+from robotics.driving.planner import Planner, messages
 from robotics.driving.scene import Window
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _requests(a: Arguments, engine: Engine) -> tuple[list[Request], dict[str, li
 
 def _driving(planner: Planner, windows: Iterable[Window]) -> list[Request]:
     samples = (sample(w, planner.config.image_size) for w in windows)
-    return [Request(planner.messages(s.history, s.command), list(s.images), planner.template) for s in samples]
+    return [Request(messages(s.history, s.command), list(s.images), planner.template) for s in samples]
 
 
 def _print(report: Report, out: Path) -> None:

@@ -70,12 +70,6 @@ class Planner:
         engine = Engine.load(path, **kwargs)
         return cls(engine, PlannerConfig.load(path))
 
-    def messages(self, history: EgoHistory, command: str) -> list[dict[str, Any]]:
-        """The chat form of a request: static text, the three cameras, then the numbers."""
-        before, after = prompt_text(history, command).split(IMAGE)
-        images = [{"type": "image"}] * len(CAMERAS)
-        return [{"role": "user", "content": [{"type": "text", "text": before}, *images, {"type": "text", "text": after}]}]
-
     def plan(
         self, images: Sequence[Any], history: EgoHistory, command: str, *, strategy: str = "self-spec", **options: Any
     ) -> Plan:
@@ -93,11 +87,18 @@ class Planner:
         if len(images) != len(CAMERAS):
             raise InputError(f"a plan takes {len(CAMERAS)} camera images ({', '.join(CAMERAS)}): got {len(images)}")
         generation = self.engine.generate(
-            self.messages(history, command), images=images, strategy=strategy, schema=self.template, **options
+            messages(history, command), images=images, strategy=strategy, schema=self.template, **options
         )
         answer = parse(generation.text)
         waypoints = self.config.coding.decode(answer.coded(), history, command)
         return Plan(answer, waypoints, strategy, generation)
+
+
+def messages(history: EgoHistory, command: str) -> list[dict[str, Any]]:
+    """The chat form of a request: static text, the three cameras, then the numbers."""
+    before, after = prompt_text(history, command).split(IMAGE)
+    images = [{"type": "image"} for _ in CAMERAS]
+    return [{"role": "user", "content": [{"type": "text", "text": before}, *images, {"type": "text", "text": after}]}]
 
 
 def read_history(path: str | Path) -> EgoHistory:

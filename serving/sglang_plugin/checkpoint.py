@@ -10,22 +10,15 @@ from typing import Any
 
 from pydantic import Field
 
-from decoding import unbounded
-from decoding.flow import Flow
-from decoding.grammar import Grammar
-from decoding.scaffold import Scaffold
-from decoding.schema import SchemaError, build, template
-from decoding.vocabulary import Vocabulary
 from edge.core.blockspec import BlockSpec
 from edge.core.config import Frozen
 from edge.core.errors import InputError, UnsupportedError
-from edge.core.recent import Recent
 from edge.models.text import ChatTokenizer
+from edge.schemas import Compiled, Schemas
 
 SERVING_KEY = "edge_serving"
 """Section of the model's configuration that the launcher adds: a `Serving`."""
 KEPT = 64
-Compiled = Scaffold | Flow | Grammar
 
 ALGORITHMS = {"EdgeSelfSpec": "self-spec", "EdgeThreshold": "threshold", "EdgeBlockCausal": "threshold"}
 """SGLang's names of our algorithms, and the strategy that each one drives."""
@@ -117,7 +110,7 @@ class Checkpoint:
         self.vocab_size: int = text["vocab_size"]
         self.image_token_id: int | None = config.get("image_token_id")
         self.rows = serving.window(spec)
-        self._compiled: Recent[str, Compiled] = Recent(KEPT)
+        self._schemas = Schemas(spec, self.vocab_size, self.image_token_id, lambda: self.tokenizer)
         self.shared = Shared(KEPT)
 
     @classmethod
@@ -138,23 +131,4 @@ class Checkpoint:
 
     def constraint(self, schema: str) -> Compiled:
         """A JSON schema in text, compiled as the embedded engine does. Raises SchemaError."""
-        return self._compiled.get(schema, lambda: self._compile(json.loads(schema)))
-
-    def _compile(self, schema: Any) -> Compiled:
-        spec = self.spec
-        stop = spec.stop_ids[0] if spec.stop_ids else None
-        try:
-            made = template(schema)
-        except SchemaError as e:
-            if not e.unbounded:
-                raise
-            return unbounded.compile(schema, self._vocabulary)
-        return build(made, self.tokenizer, vocab_size=self.vocab_size, pad_token_id=spec.pad_token_id, stop_id=stop)
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        spec, size = self.spec, self.vocab_size
-        ids = (*spec.stop_ids, spec.mask_token_id, spec.pad_token_id, self.image_token_id)
-        stop = spec.stop_ids[0] if spec.stop_ids else None
-        size = min(size, spec.vocab_limit or size)
-        return Vocabulary(self.tokenizer, vocab_size=size, stop_id=stop, never=[i for i in ids if i is not None])
+        return self._schemas.compile(json.loads(schema))

@@ -25,7 +25,7 @@ from edge.models.session import Session
 from edge.quant.layout import SCHEMES
 from robotics.driving.dataset import simulated
 from robotics.driving.evaluate import sample
-from robotics.driving.planner import Planner
+from robotics.driving.planner import Planner, messages
 
 LAYOUTS = tuple(SCHEMES)
 WINDOWS = 3 if os.environ.get("EDGE_CASES") == "small" else 60
@@ -140,7 +140,7 @@ def test_agreement_on_recorded_windows(layout: str, recorded_data: str, data: Pa
     write(open_plain(NANO_PLANNER), made(layout, data), tmp_path / "fp8")
     planner = Planner.load(NANO_PLANNER, device="cpu")
     samples = [sample(w, planner.config.image_size) for w in split_windows(Path(recorded_data), "val", WINDOWS)]
-    requests = [Request(planner.messages(s.history, s.command), list(s.images), planner.template) for s in samples]
+    requests = [Request(messages(s.history, s.command), list(s.images), planner.template) for s in samples]
     found = agreement(planner.engine, Engine.load(tmp_path / "fp8", device="cpu"), requests)
     assert found.tokens > 60 * WINDOWS
     assert found.share >= 0.98

@@ -14,7 +14,7 @@ from edge.cli.zoo import NANO_PLANNER
 from edge.core.errors import CheckpointError, InputError
 from robotics.driving.answer import Answer, parse
 from robotics.driving.evaluate import plan_errors, sample
-from robotics.driving.planner import Planner, read_history
+from robotics.driving.planner import Planner, messages, read_history
 from robotics.driving.prompt import EgoHistory
 from tests.robotics.driving.synthetic import window
 
@@ -113,7 +113,7 @@ def test_the_plan_is_what_the_answer_says(planner, history, strategy) -> None:
 def test_the_same_plan_in_other_clothes(planner, history) -> None:
     """Own images may be files or arrays of another size; the chat form is the one the model was trained on."""
     text = planner.engine.tokenizer
-    ids = text.chat(planner.messages(history, "GO_STRAIGHT"), [16, 16, 16])
+    ids = text.chat(messages(history, "GO_STRAIGHT"), [16, 16, 16])
     shown = text._hf.decode(ids)
     assert shown.startswith("<|im_start|>user\nDrive.")
     assert shown.count("<|image_pad|>") == 48
