@@ -163,9 +163,11 @@ class Engine:
         if rush is not None:
             rush.done(session.forwards, branches[0].skipped)
         late = deadline_ms is not None
-        whole = _Counts(len(ids), cached, session.forwards, session.rows, clock.done())
+        whole = _Counts(len(ids), cached, session.forwards, session.rows, clock.laps)
         answers = [self._result(c, n, course, constraint, whole, exact, late) for n, c in enumerate(branches, start=int(forks))]
-        return answers[0] if fork is None else self._joined(answers, constraint, reducer)
+        answer = answers[0] if fork is None else self._joined(answers, constraint, reducer)
+        clock.done()
+        return answer
 
     def _most(self, compiled: Compiled | None, prompt_rows: int) -> int:
         """Tokens of an answer of which nobody said how long it may be."""
@@ -318,26 +320,26 @@ class _Counts:
 
 
 class _Clock:
-    """Milliseconds by phase. start: when the request came, in seconds of `time.perf_counter`."""
+    """Milliseconds by phase, `laps`. start: when the request came, in seconds of `time.perf_counter`."""
 
     def __init__(self) -> None:
         self.start = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
+        self.laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self._laps[name] = self._laps.get(name, 0.0) + (now - self._last) * 1e3
+        self.laps[name] = self.laps.get(name, 0.0) + (now - self._last) * 1e3
         self._last = now
 
     def watch(self, forwards: Generator[Any, None, None], canvases: Sequence[Canvas], watch: Watch | None) -> None:
         """Run a decoding to its end; its first forward, if it is the first of all, is the prefill."""
         with closing(forwards):
             for _ in forwards:
-                if "prefill" not in self._laps:
+                if "prefill" not in self.laps:
                     self.lap("prefill")
                 if watch is not None:
                     watch(canvases)
         self.lap("decode")
 
-    def done(self) -> dict[str, float]:
-        return self._laps | {"total": (time.perf_counter() - self.start) * 1e3}
+    def done(self) -> None:
+        self.laps["total"] = (time.perf_counter() - self.start) * 1e3

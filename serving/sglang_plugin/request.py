@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from decoding.canvas import constrained
+from decoding.canvas import constrained, settle
 from decoding.grammar import Grammar
 from decoding.rules import Pick, greedy, sampler
 from decoding.scaffold import Scaffold
@@ -163,10 +163,24 @@ def accept(request: Any, checkpoint: Checkpoint, room: int) -> Lineage:
     row = canvas.prompt_len + fork_row(compiled, asked.fork_at)
     if asked.phase == "shared":
         _cut(canvas, row)
-    elif (shared := checkpoint.shared.get(_key(request, asked))) is not None:
-        canvas.tokens[canvas.prompt_len : row] = torch.tensor(shared)
-        canvas.decided[canvas.prompt_len : row] = True
     return _lineage(checkpoint, asked, canvas, row)
+
+
+def join(request: Any, checkpoint: Checkpoint, lineage: Lineage) -> None:
+    """What the answers of a fork share, if it was decoded already, becomes part of this one.
+
+    To be called once the request's ids stand for its images, too: before that, two scenes have the same ids.
+    """
+    asked, canvas = wish(request), lineage.canvas
+    if asked.fork_at is None or asked.phase == "shared":
+        return
+    shared = checkpoint.shared.get(_key(request, asked))
+    if shared is None or canvas.frontier >= canvas.prompt_len + len(shared):
+        return
+    end = canvas.prompt_len + len(shared)
+    canvas.tokens[canvas.prompt_len : end] = torch.tensor(shared)
+    canvas.decided[canvas.prompt_len : end] = True
+    settle(canvas)
 
 
 def remember(request: Any, checkpoint: Checkpoint, lineage: Lineage) -> None:

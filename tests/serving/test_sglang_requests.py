@@ -13,7 +13,7 @@ from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, EdgeError, InputError, UnsupportedError
 from serving.sglang_plugin import guard
 from serving.sglang_plugin.checkpoint import Checkpoint, Serving, require_served
-from serving.sglang_plugin.request import ALL, accept, refusal, remember
+from serving.sglang_plugin.request import ALL, accept, join, refusal, remember
 from tests.serving.requests import BOUNDED, UNBOUNDED
 
 NANO = "edge/zoo/nano-planner"
@@ -106,7 +106,14 @@ def test_a_fork_goes_on_from_what_is_shared(nano: Checkpoint) -> None:
     shared.canvas.decided[:] = True
     remember(request(**asked, max_new_tokens=0), nano, shared)
     lineage = accept(request(**asked), nano, room=500)
+    assert lineage.context < 3 + section.start
+    join(request(**asked), nano, lineage)
     assert lineage.context >= 3 + section.start
+    another = accept(request(**asked), nano, room=500)
+    seen = request(**asked)
+    seen.origin_input_ids = [7, *seen.origin_input_ids[1:]]  # the same text before another image
+    join(seen, nano, another)
+    assert another.context < 3 + section.start
 
 
 def spec(**given: Any) -> BlockSpec:

@@ -13,7 +13,7 @@ import torch
 from edge.core.errors import EdgeError
 from serving.sglang_plugin import active
 from serving.sglang_plugin.checkpoint import ALGORITHMS, SERVING_KEY, Checkpoint, Serving
-from serving.sglang_plugin.request import accept
+from serving.sglang_plugin.request import accept, join
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ CONFIG = "sglang.srt.dllm.config.DllmConfig.from_server_args"
 PAGES = "sglang.srt.arg_groups.dllm_hook._dllm_page_size"
 FILL = f"{REQUEST}._init_fill_ids_for_dllm"
 PREFIX = f"{REQUEST}._compute_max_prefix_len"
+OWNED = f"{REQUEST}.owned_kv_len"
 FINISH = f"{REQUEST}.update_finish_state"
 VALIDATE = f"{SCHEDULER}.validate_dllm_request"
 STASH = f"{SCHEDULER}._stash_dllm_context"
@@ -160,6 +161,7 @@ def fill_ids(original: Any, self: Any) -> None:
     lineage = active.lineage(self)
     if not self.dllm_initialized:
         self.dllm_has_literal_mask = False
+        join(self, active.checkpoint(), lineage)
         lineage.restart()
     at = lineage.kept if lineage.running else lineage.context
     self.dllm_block_offset = at
@@ -195,6 +197,12 @@ def stash(original: Any, self: Any, req: Any) -> None:
     req.dllm_block_offset = kept
     req.extend_end = kept + self.dllm_config.block_size
     return original(self, req)
+
+
+def owned(original: Any, self: Any) -> int:
+    """Rows that a finished request gives back begin behind those that the prefix tree holds. SGLang counts them by the tokens that
+    the client gets, and what the answers of a fork share is kept though no client gets it: it would be given back twice."""
+    return max(original(self), self.kv.cache_protected_len) if _served(self) else original(self)
 
 
 def positions(original: Any, self: Any, model_runner: Any, batch: Any) -> None:
@@ -237,6 +245,7 @@ AROUND: dict[str, tuple[Any, tuple[str, ...]]] = {
     FILL: (fill_ids, ("self",)),
     PREFIX: (max_prefix, ("self", "input_len")),
     STASH: (stash, ("self", "req")),
+    OWNED: (owned, ("self",)),
     POSITIONS: (positions, ("self", "model_runner", "batch")),
     BATCH: (requests, ("self", "forward_batch", "batch")),
 }
