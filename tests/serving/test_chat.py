@@ -12,15 +12,9 @@ import pytest
 import edge
 from edge.cli.zoo import NANO_PLANNER
 from edge.engine import Engine
+from tests.edge.test_stopping import ASK, SCHEMA
 from tests.serving.conftest import Running, data_uri, picture
 
-ASK = [{"role": "user", "content": "Plan the next five seconds."}]
-SCHEMA = {
-    "type": "object",
-    "properties": {"a": {"enum": ["left", "right"]}, "n": {"type": "integer", "minimum": 0, "maximum": 99}},
-    "required": ["a", "n"],
-    "additionalProperties": False,
-}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
 
 
