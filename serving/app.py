@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from sse_starlette import EventSourceResponse
 
-import edge
 from edge.core.errors import EdgeError
 from edge.engine import Engine
 from edge.generation import Generation
 from robotics.driving.planner import Planner
-from serving.behaviour import refusing, staying
+from serving.base import base_app, post
+from serving.behaviour import Afterwards, staying
 from serving.generating import Asked, answers, asked, generate
-from serving.limits import Gate
-from serving.log import LOGGER, Logged
+from serving.log import LOGGER
 from serving.metrics import Metrics
 from serving.planning import PlanRequest, plan
 from serving.settings import ServerSettings
@@ -71,12 +70,23 @@ class Server:
         ticket = Ticket()
         job = self._job(what, trace=trace)
         generation = await staying(http, self.worker.run(job, ticket))
-        self.metrics.answered(generation, ticket.waited_ms, request.edge.deadline_ms)
-        http.state.told = {"forwards": generation.forwards, "tokens": len(generation.tokens), "user": request.user}
         extra: dict[str, Any] = {"strategy": request.edge.strategy, "queue_ms": round(ticket.waited_ms, 3)}
         if traced:
             extra["trace"] = [r.model_dump(mode="json") for r in traced]
-        return JSONResponse(form.whole(answers(generation, request.n), generation, extra, self.text))
+
+        def count() -> None:
+            self.metrics.answered(generation, ticket.waited_ms, request.edge.deadline_ms)
+            http.state.told = {"forwards": generation.forwards, "tokens": len(generation.tokens), "user": request.user}
+
+        return JSONResponse(form.whole(answers(generation, request.n), generation, extra, self.text), background=Afterwards(count))
+
+    async def plan(self, http: Request, request: PlanRequest) -> Response:
+        """A driving plan."""
+        if self.planner is None:
+            raise Refusal(f"{self.name} is no driving checkpoint: its folder has no planner.json", status=404)
+        found = self.planner
+        made = await staying(http, self.worker.run(lambda t: plan(found, request, self.settings, t), Ticket()))
+        return JSONResponse(made)
 
     def _job(self, what: Asked, **listeners: Any) -> Callable[[Ticket], Generation]:
         return lambda ticket: generate(self.engine, what, self.settings, ticket, **listeners)
@@ -87,7 +97,7 @@ class Server:
         ticket = Ticket()
         watch = lambda canvases: mailbox.put([c.answer().tolist() for c in canvases])  # noqa: E731
         trace = mailbox.put if request.edge.stream == "canvas" or request.edge.trace else None
-        running = asyncio.ensure_future(self.worker.run(self._job(what, watch=watch, trace=trace), ticket))
+        running = self.worker.run(self._job(what, watch=watch, trace=trace), ticket)
         running.add_done_callback(lambda _: mailbox.put(None))
         try:
             first = await staying(http, mailbox.get())
@@ -158,27 +168,11 @@ def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings
         yield
         server.worker.close()
 
-    app = FastAPI(title="edge-dvla", version=edge.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = base_app(settings, server.metrics, lifespan)
     app.state.server = server
-    app.add_middleware(Logged, count=lambda route, status: server.metrics.requests.labels(route, str(status)).inc())
-    app.add_middleware(Gate, max_body=int(settings.max_body_mb * 2**20), api_key=settings.api_key)
-    refusing(app, server.metrics.left.inc)
-
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request, body: ChatRequest) -> Response:
-        return await server.complete(request, body)
-
-    @app.post("/v1/completions")
-    async def completions(request: Request, body: CompletionRequest) -> Response:
-        return await server.complete(request, body)
-
-    @app.post("/v1/plan")
-    async def plans(request: Request, body: PlanRequest) -> Response:
-        if server.planner is None:
-            raise Refusal(f"{server.name} is no driving checkpoint: its folder has no planner.json", status=404)
-        found, ticket = server.planner, Ticket()
-        made = await staying(request, server.worker.run(lambda t: plan(found, body, settings, t), ticket))
-        return JSONResponse(made)
+    post(app, "/v1/chat/completions", ChatRequest, server.complete)
+    post(app, "/v1/completions", CompletionRequest, server.complete)
+    post(app, "/v1/plan", PlanRequest, server.plan)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -189,17 +183,9 @@ def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings
             "data": [{"id": server.name, "object": "model", "owned_by": "edge-dvla", "created": 0, "edge": about}],
         }
 
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "live"}
-
     @app.get("/ready")
     async def ready() -> Response:
         return JSONResponse({"ready": server.ready, "waiting": server.worker.waiting}, 200 if server.ready else 503)
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return PlainTextResponse(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:

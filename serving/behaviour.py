@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from edge.core.errors import EdgeError
 from serving.log import LOGGER
-from serving.wire.errors import Refusal, invalid, refused
+from serving.wire.errors import Refusal, refused
 from serving.worker import Gone
+
+T = TypeVar("T")
 
 CLIENT_LEFT = 499
 """Status in the log of a request whose client left (nginx's number; nobody receives it)."""
 
 
-async def staying(http: Request, work: Any) -> Any:
-    """The result of `work`, unless the client leaves first: then it is cancelled, and Gone is raised."""
+async def staying(http: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, unless the client leaves first: then it is cancelled, and Gone is raised. The body has been read."""
     running = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_left(http))
+    leaving.add_done_callback(lambda _: running.cancel())
     try:
-        await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            return running.result()
-        raise Gone
+        return await running
+    except asyncio.CancelledError:
+        if leaving.done() and not leaving.cancelled():
+            raise Gone from None
+        raise
     finally:
         leaving.cancel()
         running.cancel()
@@ -37,6 +41,16 @@ async def staying(http: Request, work: Any) -> Any:
 async def _left(http: Request) -> None:
     while (await http.receive())["type"] != "http.disconnect":
         pass
+
+
+class Afterwards(BackgroundTask):
+    """A short job for when the reply is on its way."""
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        self._job = job
+
+    async def __call__(self) -> None:
+        self._job()
 
 
 def refusing(app: FastAPI, left: Callable[[], None]) -> None:
@@ -52,10 +66,6 @@ def refusing(app: FastAPI, left: Callable[[], None]) -> None:
     @app.exception_handler(EdgeError)
     async def refuse_engine(_: Request, e: EdgeError) -> Response:
         return await refuse(_, refused(e))
-
-    @app.exception_handler(RequestValidationError)
-    async def refuse_body(_: Request, e: RequestValidationError) -> Response:
-        return await refuse(_, invalid(e.errors()))
 
     @app.exception_handler(HTTPException)
     async def refuse_http(_: Request, e: HTTPException) -> Response:

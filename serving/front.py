@@ -14,14 +14,12 @@ from typing import Any, Protocol
 
 import httpx
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse
 
-import edge
-from serving.behaviour import refusing, staying
+from serving.base import base_app, post
+from serving.behaviour import staying
 from serving.front_plan import FrontPlanner
-from serving.limits import Gate
-from serving.log import Logged
 from serving.metrics import Metrics
 from serving.planning import PlanRequest
 from serving.settings import ServerSettings
@@ -110,8 +108,9 @@ class Door:
             message = f"{self.inside} requests are on their way already; try again in 1 s"
             raise Refusal(message, status=503, kind="server_error", code="overloaded", headers={"Retry-After": "1"})
 
-    async def complete(self, http: Request, route: str, request: ChatRequest | CompletionRequest) -> Response:
+    async def complete(self, http: Request, request: ChatRequest | CompletionRequest) -> Response:
         self.check(request.model)
+        route = "/v1/chat/completions" if isinstance(request, ChatRequest) else "/v1/completions"
         body = said(request, self.strategy)
         self.inside += 1
         try:
@@ -210,21 +209,9 @@ def create_front(
         await door.http.aclose()
         await asyncio.to_thread(backend.stop)
 
-    app = FastAPI(title="edge-dvla", version=edge.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = base_app(settings, door.metrics, lifespan)
     app.state.server = door
-    app.add_middleware(Logged, count=lambda route, status: door.metrics.requests.labels(route, str(status)).inc())
-    app.add_middleware(Gate, max_body=int(settings.max_body_mb * 2**20), api_key=settings.api_key)
-    refusing(app, door.metrics.left.inc)
 
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request, body: ChatRequest) -> Response:
-        return await door.complete(request, "/v1/chat/completions", body)
-
-    @app.post("/v1/completions")
-    async def completions(request: Request, body: CompletionRequest) -> Response:
-        return await door.complete(request, "/v1/completions", body)
-
-    @app.post("/v1/plan")
     async def plans(request: Request, body: PlanRequest) -> Response:
         if planner is None:
             raise Refusal(f"{name} is no driving checkpoint: its folder has no planner.json", status=404)
@@ -232,23 +219,19 @@ def create_front(
             raise Refusal(f"edge.strategy: {UNKNOWN}", param="edge.strategy")
         return JSONResponse(await staying(request, planner.plan(body, door.ask)))
 
+    post(app, "/v1/chat/completions", ChatRequest, door.complete)
+    post(app, "/v1/completions", CompletionRequest, door.complete)
+    post(app, "/v1/plan", PlanRequest, plans)
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         about = {"lossless": lossless, "backend": "sglang", "planner": planner is not None}
         model = {"id": name, "object": "model", "owned_by": "edge-dvla", "created": 0, "edge": about}
         return {"object": "list", "data": [model]}
 
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "live"}
-
     @app.get("/ready")
     async def ready() -> Response:
         state = {"ready": backend.ready, "waiting": door.inside, "restarts": backend.restarts, "error": backend.error}
         return JSONResponse(state, 200 if backend.ready else 503)
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return PlainTextResponse(door.metrics.text(), media_type="text/plain; version=0.0.4")
 
     return app

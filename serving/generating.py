@@ -18,6 +18,8 @@ from serving.wire.chat import ChatRequest, CompletionRequest, Edge, ImagePart, M
 from serving.wire.errors import Refusal
 from serving.worker import Ticket
 
+TAKEN = frozenset(inspect.signature(Engine.generate).parameters) | {"reducer"}
+"""Names that are no options of strategies."""
 ROLES = {"developer": "system"}
 """Roles that chat templates do not know, and what they mean."""
 
@@ -80,8 +82,7 @@ def _schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def strategy_options(edge: Edge) -> dict[str, Any]:
     """The strategy's own options. Raises Refusal for names that have a field of their own: the engine would take them for that."""
-    known = inspect.signature(Engine.generate).parameters
-    clash = sorted(o for o in edge.options if o in known or o == "reducer")
+    clash = sorted(edge.options.keys() & TAKEN)
     if clash:
         raise Refusal(f"edge.options: {clash[0]!r} is no option of a strategy; it has a field of its own", param="edge.options")
     return dict(edge.options)

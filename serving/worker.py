@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from serving.wire.errors import Refusal
 
@@ -35,14 +36,27 @@ class Ticket:
             raise Gone
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    run: Callable[[Ticket], Any]
+    ticket: Ticket
+    future: asyncio.Future
+
+
 class Worker:
-    """Runs jobs in the order they came. waiting: how many may wait beside the one that runs."""
+    """Runs jobs in the order they came. waiting: how many may wait beside the one that runs.
+
+    The thread and its queue are our own: between the end of a job and the client's reply lie as few steps of the event loop as
+    there can be (an executor and a task round every job took 0.2 ms more).
+    """
 
     def __init__(self, waiting: int) -> None:
         self._limit = waiting + 1
         self._inside = 0
         self._lasted: deque[float] = deque([1.0], maxlen=16)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
 
     @property
     def waiting(self) -> int:
@@ -52,9 +66,9 @@ class Worker:
     def running(self) -> int:
         return min(1, self._inside)
 
-    async def run(self, job: Callable[[Ticket], T], ticket: Ticket) -> T:
-        """The job's result. Raises Refusal with status 503 when the queue is full. Cancelled, it makes the job stop at its next
-        look at the ticket.
+    def run(self, job: Callable[[Ticket], T], ticket: Ticket) -> asyncio.Future[T]:
+        """The job's result, to be awaited on the running event loop. Raises Refusal with status 503 when the queue is full.
+        Cancelled, it makes the job stop at its next look at the ticket.
         """
         if self._inside >= self._limit:
             wait_s = max(1, round(self._inside * sum(self._lasted) / len(self._lasted)))
@@ -66,30 +80,47 @@ class Worker:
                 headers={"Retry-After": str(wait_s)},
             )
         self._inside += 1
-        future = asyncio.get_running_loop().run_in_executor(self._thread, self._job, job, ticket)
-        future.add_done_callback(self._done)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            ticket.left.set()
-            raise
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda f: ticket.left.set() if f.cancelled() else None)
+        self._jobs.put(_Job(job, ticket, future))
+        return future
 
-    def _job(self, job: Callable[[Ticket], T], ticket: Ticket) -> T:
-        ticket.check()
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            result = error = None
+            try:
+                result = self._done(job)
+            except BaseException as e:  # whatever it was, somebody waits for it
+                error = e
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                job.future.get_loop().call_soon_threadsafe(self._settle, job.future, result, error)
+
+    def _done(self, job: _Job) -> Any:
+        job.ticket.check()
         started = time.perf_counter()
-        ticket.waited_ms = (started - ticket.asked) * 1e3
+        job.ticket.waited_ms = (started - job.ticket.asked) * 1e3
         try:
-            return job(ticket)
+            return job.run(job.ticket)
         finally:
             self._lasted.append(time.perf_counter() - started)
 
-    def _done(self, future: asyncio.Future) -> None:
+    def _settle(self, future: asyncio.Future, result: Any, error: BaseException | None) -> None:
+        """On the event loop."""
         self._inside -= 1
-        if not future.cancelled():
-            future.exception()  # looked at, so that nobody complains when the one who asked has left
+        if future.done():
+            return  # cancelled
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
 
     def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Jobs that have not begun are dropped; the one that runs is waited for."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+        self._jobs.put(None)
+        self._thread.join()
 
 
 class Mailbox(Generic[E]):

@@ -28,7 +28,7 @@ class Refusal(Exception):
 
 SAID = {
     "extra_forbidden": "this field is not supported",
-    "model_attributes_type": "the body must be a JSON object, sent as application/json",
+    "model_type": "the body must be a JSON object, sent as application/json",
     "missing": "this field is needed",
 }
 """Clearer words for some of pydantic's errors."""
@@ -44,6 +44,6 @@ def refused(error: EdgeError) -> Refusal:
 def invalid(errors: Sequence[Mapping[str, Any]]) -> Refusal:
     """The first of pydantic's errors about a body. What was sent is not repeated: it may be an image, or no JSON."""
     first = errors[0]
-    where = ".".join(str(x) for x in first["loc"] if x != "body")
+    where = ".".join(str(x) for x in first["loc"])
     said = SAID.get(first["type"], str(first["msg"]))
     return Refusal(f"{where}: {said}" if where else said, param=where or None)

@@ -134,9 +134,13 @@ async def seeds(original: Any, self: Any, tokenized_obj: Any) -> None:
 
 
 def finish(result: None, self: Any, new_accepted_len: int = 1) -> None:
-    """An answer that is complete without a stop token is finished all the same."""
-    if not _served(self) or self.finished() or self.sampling_params.max_new_tokens == 0:
+    """An answer that is complete without a stop token is finished all the same, and one with several stop strings ends before the
+    first in its text: SGLang takes the first of the request's list, which is the same only where tokens come singly.
+    """
+    if not _served(self) or self.sampling_params.max_new_tokens == 0:
         return
+    if self.finished():
+        return _at_first_stop(self)
     lineage = active.lineage(self)
     if not lineage.finished:
         return
@@ -146,6 +150,19 @@ def finish(result: None, self: Any, new_accepted_len: int = 1) -> None:
         self.finished_reason = FINISH_LENGTH(length=len(self.output_ids))
     else:
         self.finished_reason = FINISH_MATCHED_STR(matched=None)  # type: ignore[arg-type]  # nothing to cut off
+
+
+def _at_first_stop(req: Any) -> None:
+    from sglang.srt.managers.schedule_batch import FINISH_MATCHED_STR
+
+    stops = req.sampling_params.stop_strs
+    if not isinstance(req.finished_reason, FINISH_MATCHED_STR) or req.finished_reason.matched not in stops:
+        return
+    text = req.tokenizer.decode(req.output_ids)
+    at, first = min((text.find(s), s) for s in stops if s in text)
+    end = next(n for n in range(1, len(req.output_ids) + 1) if len(req.tokenizer.decode(req.output_ids[:n])) >= at + len(first))
+    req.finished_reason = FINISH_MATCHED_STR(matched=first)
+    req.finished_len = min(end, req.sampling_params.max_new_tokens)
 
 
 # --- context and kept rows --------------------------------------------------------------------------------------------------
