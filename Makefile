@@ -38,6 +38,7 @@ full: check  ## the counts the issues name; stopped, it goes on with the files n
 	  test $${PIPESTATUS[0]} -eq 0 || exit 1; \
 	  echo "$$f" >> out/full.done; \
 	done
+	grep -qxF test-sglang out/full.done || (EDGE_CASES=full $(MAKE) test-sglang && echo test-sglang >> out/full.done)
 
 $(SGLANG)/.installed: pyproject.toml $(wildcard deploy/sglang_cpu/*.txt) deploy/sglang_cpu/install.sh $(shell find deploy/sglang_cpu/shims -type f -not -name '*.pyc')
 	PYTHON=$(PYTHON) deploy/sglang_cpu/install.sh $(SGLANG)

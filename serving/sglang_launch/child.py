@@ -19,6 +19,8 @@ from edge.core.errors import EdgeError
 
 REPORT = "EDGE_SGLANG_REPORT"
 """Environment variable that the plug-in writes its registrations to (`serving.sglang_plugin.host.plugin.REPORT`)."""
+LEASH = "EDGE_SGLANG_LEASH"
+"""Environment variable of the file by which the server notices that this process is gone (`serving.sglang_plugin.leash.LEASH`)."""
 PROCESSES = 2
 """Registrations that there have to be at least: the HTTP server's and one scheduler's."""
 POLL_S = 0.5
@@ -46,6 +48,7 @@ class Child:
         self._ready = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        self._leash: int | None = None
         self._watch: threading.Thread | None = None
 
     @property
@@ -101,6 +104,7 @@ class Child:
         with self._lock:
             if self._stopping.is_set():
                 return
+            reading, writing = os.pipe()
             try:
                 with self.log.open("ab") as out:
                     self._process = subprocess.Popen(
@@ -108,11 +112,22 @@ class Child:
                         stdout=out,
                         stderr=subprocess.STDOUT,
                         stdin=subprocess.DEVNULL,
-                        env={**os.environ, REPORT: str(self._report)},
+                        env={**os.environ, REPORT: str(self._report), LEASH: str(reading)},
+                        pass_fds=(reading,),
                         start_new_session=True,  # a group of its own, so that its schedulers end with it
                     )
             except OSError as e:
+                os.close(writing)
                 raise LaunchError(f"{self.command[0]}: cannot be started ({e})") from None
+            finally:
+                os.close(reading)
+            self._let_go()
+            self._leash = writing
+
+    def _let_go(self) -> None:
+        if self._leash is not None:
+            os.close(self._leash)
+        self._leash = None
 
     def _end(self, grace_s: float) -> None:
         with self._lock:
@@ -124,6 +139,7 @@ class Child:
                 process.wait(grace_s)
             _signal(process.pid, signal.SIGKILL)
             process.wait()
+            self._let_go()
 
     # --- watching ---------------------------------------------------------------------------------------------------------
 

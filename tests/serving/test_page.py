@@ -13,7 +13,7 @@ from PIL import Image
 from robotics.driving.demo import demo_window
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Planner
-from tests.serving.conftest import Running
+from tests.serving.conftest import Running, running
 from tests.serving.test_chat import SCHEMA
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -105,3 +105,19 @@ def test_images_can_be_dropped(page) -> None:
         }"""
     )
     page.wait_for_selector("#views img")
+
+
+def test_a_server_with_a_key_is_asked_with_it(browser) -> None:
+    with running(api_key="secret") as locked:
+        page = browser.new_page()
+        page.goto(locked.url)
+        page.wait_for_selector("#locked:not([hidden])")
+        page.fill("#key", "secret")
+        page.press("#key", "Tab")
+        page.wait_for_function("document.getElementById('model').textContent === 'nano'")
+        assert page.inner_text("#error") == ""
+        page.fill("#tokens", "8")
+        page.click("#ask")
+        page.wait_for_selector("#counts:not(:empty)")
+        assert page.inner_text("#text")
+        page.close()

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from edge.core.errors import UnsupportedError
+from serving.sglang_plugin import leash
 from serving.sglang_plugin.guard import require, require_version
 
 REPORT = "EDGE_SGLANG_REPORT"
@@ -23,6 +24,7 @@ MULTIMODAL = "EdgeQwen2_5_VLForConditionalGeneration"
 
 def register() -> None:
     """Raises UnsupportedError when this is not the SGLang that the plug-in was written for."""
+    leash.hold()
     require_version(version("sglang"))
     # Read where SGLang's registries are imported, so they are set before anything of it is.
     _environment("SGLANG_EXTERNAL_MODEL_PACKAGE", f"{PACKAGE}.models")
