@@ -164,6 +164,11 @@ class TransformersModel:
     def encode_images(self, images: Sequence[Any]) -> ImageFeatures:
         if not hasattr(self.model, "get_image_features"):
             raise UnsupportedError("this checkpoint has no vision tower and images were given; load a vision-language checkpoint")
+        if getattr(self.model.config.vision_config, "deepstack_visual_indexes", None):
+            raise UnsupportedError(
+                f"{type(self.model).__name__} feeds its images into several layers (deepstack), which only the SGLang backend does "
+                "here: edge serve --backend sglang; text alone is fine"
+            )
         inputs = self._process(images)
         on_device = {k: v.to(self.device, self.dtype if v.is_floating_point() else None) for k, v in inputs.items()}
         out = self.model.get_image_features(**on_device)

@@ -22,6 +22,7 @@ ARCHITECTURES = {
     "Qwen2_5_VLForConditionalGeneration": "EdgeQwen2_5_VLForConditionalGeneration",
     "Qwen2ForCausalLM": "EdgeQwen2ForCausalLM",
     "Qwen3ForCausalLM": "EdgeQwen3ForCausalLM",
+    "Qwen3VLForConditionalGeneration": "EdgeQwen3VLForConditionalGeneration",
 }
 """Stock architecture of a converted folder, and the model class that runs it both ways."""
 

@@ -19,7 +19,8 @@ from serving.sglang_plugin.guard import require, require_version
 REPORT = "EDGE_SGLANG_REPORT"
 """Environment variable: the file that is told of every registration."""
 PACKAGE = "serving.sglang_plugin.host"
-MULTIMODAL = "EdgeQwen2_5_VLForConditionalGeneration"
+MULTIMODAL = ("EdgeQwen2_5_VLForConditionalGeneration", "EdgeQwen3VLForConditionalGeneration")
+"""Model classes that see images. SGLang takes one such name from its environment; the others join its list."""
 
 
 def register() -> None:
@@ -29,7 +30,8 @@ def register() -> None:
     # Read where SGLang's registries are imported, so they are set before anything of it is.
     _environment("SGLANG_EXTERNAL_MODEL_PACKAGE", f"{PACKAGE}.models")
     _environment("SGLANG_EXTERNAL_MM_PROCESSOR_PACKAGE", f"{PACKAGE}.processors")
-    _environment("SGLANG_EXTERNAL_MM_MODEL_ARCH", MULTIMODAL)
+    _environment("SGLANG_EXTERNAL_MM_MODEL_ARCH", MULTIMODAL[0])
+    _multimodal(MULTIMODAL[1:])
     from serving.sglang_plugin.host import hooks
 
     targets = {**hooks.AROUND, **hooks.AFTER}
@@ -53,6 +55,15 @@ def register() -> None:
 def _environment(name: str, value: str) -> None:
     if os.environ.setdefault(name, value) != value:
         raise UnsupportedError(f"{name} is {os.environ[name]!r} already, and this plug-in needs {value!r}; unset it")
+
+
+def _multimodal(names: tuple[str, ...]) -> None:
+    from sglang.srt.configs import model_config
+
+    known = getattr(model_config, "multimodal_model_archs", None)
+    if not isinstance(known, list) or MULTIMODAL[0] not in known:
+        raise UnsupportedError("SGLang keeps its list of multimodal models elsewhere; this plug-in is for the version it names")
+    known += [n for n in names if n not in known]
 
 
 def _patched(registry: Any) -> set[str]:
