@@ -13,6 +13,7 @@ import tyro
 
 from edge.cli.bench import BenchDecode, BenchPlan, BenchRows, BenchServer
 from edge.cli.drive import DriveData, DriveReference
+from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
 from edge.cli.quantize import Quantize
@@ -29,7 +30,7 @@ COMMANDS = {
     "convert": Convert,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer},
     "quantize": Quantize,
-    "drive": {"data": DriveData, "reference": DriveReference},
+    "drive": {"data": DriveData, "reference": DriveReference, "eval": DriveEval},
     "trace": Trace,
 }
 
