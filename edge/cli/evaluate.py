@@ -55,6 +55,8 @@ class DriveEval:
         from edge.bench.evaluation.table import show
         from edge.bench.windows import data_path
 
+        if self.out is not None:
+            record.folder(self.out)  # refused before anything slow begins
         start = time.monotonic()
         chosen = entrants(self.model or (NANO_PLANNER,), self.strategy, self.rollouts, self.parent)
         measured = evaluate(

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge.bench.evaluation.measured import Evaluation, answered
 from edge.bench.picture import GRID, INK, QUIET
+from edge.bench.record import folder
 from edge.core.errors import InputError, MissingExtraError
 from robotics.driving.baselines import GRID_S
 from robotics.driving.gallery import Shown, draw_gallery
@@ -36,7 +37,7 @@ SIDE_BY_SIDE = 2
 
 def draw(e: Evaluation, result: Mapping[str, Any], out: Path) -> list[Path]:
     """Write errors.png and gallery.png to a folder. Raises InputError for one that cannot be written to."""
-    out.mkdir(parents=True, exist_ok=True)
+    folder(out)
     return [draw_errors(e, result, out / "errors.png"), draw_best_and_worst(e, out / "gallery.png")]
 
 
@@ -103,7 +104,7 @@ def draw_best_and_worst(e: Evaluation, path: Path) -> Path:
                 assert plan is not None
                 plans = {name: plan.waypoints, "best trivial baseline": e.paths[best][i][1::2]}
                 off = f"{e.errors[name][i].mean():.2f} m off, {best} {e.errors[best][i].mean():.2f} m"
-                row.append(Shown(w, plans, f"{where} · {w.name}\n{off}"))
+                row.append(Shown(w, plans, f"{where}\n{w.name}\n{off}"))
     return draw_gallery(rows, path, f"{name}: plans by their displacement over 5 s")
 
 
