@@ -18,12 +18,13 @@ PARENT_STRATEGY = "ar"
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A checkpoint folder and how it decodes; a `Configuration` whose planner is not loaded yet."""
+    """A checkpoint folder and how it decodes; a `Configuration` whose planner is not loaded yet. parent: the others' yardstick."""
 
     name: str
     model: Path
     strategy: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    parent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def entrants(models: Sequence[Path], strategy: str, rollouts: Sequence[int], par
     for folder in folders:
         label = folder.name if [f.name for f in folders].count(folder.name) == 1 else str(folder)
         if folder in parents or is_parent(folder):
-            out.append(Entrant(f"{label} {PARENT_STRATEGY}", folder, PARENT_STRATEGY))
+            out.append(Entrant(f"{label} {PARENT_STRATEGY}", folder, PARENT_STRATEGY, parent=True))
             continue
         for n in dict.fromkeys(rollouts):
             more, suffix = ({}, "") if n == 1 else ({"rollouts": n}, f" x{n}")

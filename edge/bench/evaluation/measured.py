@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bench.evaluation.entrants import PARENT_STRATEGY, Entrant, Job
+from edge.bench.evaluation.entrants import Entrant, Job
 from edge.bench.evaluation.workers import plan_all
 from edge.bench.windows import site, sites, split_windows
 from edge.core.errors import InputError
@@ -72,7 +72,7 @@ def evaluate(
 ) -> Evaluation:
     """Plan the windows of `split` with everyone; ridges are fitted on those of `train`.
 
-    Raises InputError when there is no window, and what loading models and data raises.
+    Raises InputError when there is no window or a model has no valid answer at a site, and what loading models and data raises.
     """
     job = Job(chosen, data, split, limit, dtype)
     job.image_size()
@@ -85,15 +85,23 @@ def evaluate(
     errors |= (reference := _references(chosen, found))
     outcomes = plan_all(job, len(found), workers, show)
     errors |= {name: np.stack([o.errors for o in each]) for name, each in outcomes.items()}
-    parents = tuple(e.name for e in chosen if e.strategy == PARENT_STRATEGY)
+    _refuse_the_mute(errors, [site(w.scene.name) for w in found])
+    parents = tuple(e.name for e in chosen if e.parent)
     return Evaluation(found, chosen, parents, baselines, tuple(reference), errors, paths, outcomes)
+
+
+def _refuse_the_mute(errors: Mapping[str, F64], where: Sequence[str]) -> None:
+    for name, metres in errors.items():
+        mute = sorted(set(where) - set(np.array(where)[answered(metres)].tolist()))
+        if mute:
+            raise InputError(f"{name}: none of its answers at {', '.join(mute)} is valid, so there is nothing to average")
 
 
 def _references(chosen: Sequence[Entrant], found: Sequence[Window]) -> dict[str, F64]:
     """The path alone that each model corrects, once for models that share it."""
     kinds: dict[Any, list[str]] = {}
     for e in chosen:
-        kinds.setdefault(PlannerConfig.load(e.model).coding, []).append(e.model.name)
+        kinds.setdefault(PlannerConfig.load(e.model).coding, []).append(e.name)
     single = len(kinds) == 1
     return {
         f"reference path ({coding.kind})" if single else f"reference path of {models[0]}": np.stack(

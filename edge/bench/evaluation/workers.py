@@ -7,13 +7,14 @@ few at a time, so that none waits long for another at the end.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 
 import torch
 
+from edge.bench.children import follow_parent
 from edge.bench.evaluation.entrants import Job
 from edge.bench.measure import warm_up
 from edge.bench.progress import progress
@@ -43,6 +44,8 @@ def plan_all(job: Job, count: int, workers: int = 2, show: bool = True) -> dict[
         for outcome in progress(_flat(pool.map(_plan, takes)), count, "planning", show):
             for name, o in outcome.items():
                 outcomes[name].append(o)
+    except BrokenProcessPool:
+        raise InputError("a process that was planning died, of too little memory perhaps; try fewer --workers") from None
     finally:
         pool.shutdown(cancel_futures=True)
     return outcomes
@@ -58,7 +61,7 @@ _jobs: list[Job] = []
 
 
 def _start(job: Job) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    follow_parent()
     _jobs.append(job)
 
 

@@ -36,9 +36,9 @@ def evaluation(**others: np.ndarray) -> Evaluation:
     hard = np.repeat(np.linspace(1, 5, 10), 4)
     errors = {"constant velocity": level(hard + 1), "ridge": level(hard), "reference path": level(hard - 0.2)}
     errors |= {k: level(hard + v) for k, v in others.items()}
-    chosen = tuple(Entrant(k, Path(k), "ar" if k == "parent" else "self-spec") for k in others)
+    chosen = tuple(Entrant(k, Path(k), "ar" if k == "parent" else "self-spec", parent=k == "parent") for k in others)
     outcomes = {k: [Outcome("", "", None if np.isnan(e).any() else object(), e, None) for e in errors[k]] for k in others}  # pyright: ignore[reportArgumentType]
-    parents = tuple(e.name for e in chosen if e.strategy == "ar")
+    parents = tuple(e.name for e in chosen if e.parent)
     return Evaluation(windows(names), chosen, parents, ("constant velocity", "ridge"), ("reference path",), errors, {}, outcomes)
 
 

@@ -20,15 +20,19 @@ def test_every_model_with_every_number_of_rollouts_and_parents_once() -> None:
     assert got == (
         Entrant("nano-planner fused", NANO_PLANNER, "fused"),
         Entrant("nano-planner fused x4", NANO_PLANNER, "fused", {"rollouts": 4}),
-        Entrant("nano-planner-ar ar", NANO_PARENT, "ar"),
+        Entrant("nano-planner-ar ar", NANO_PARENT, "ar", parent=True),
     )
+
+
+def test_a_model_decoded_with_ar_is_no_parent_by_that() -> None:
+    assert not entrants([NANO_PLANNER], "ar", [1])[0].parent
 
 
 def test_a_parent_may_be_named_and_equal_names_are_told_apart(tmp_path) -> None:
     a, b = tmp_path / "a" / "model", tmp_path / "b" / "model"
     assert entrants([a], "self-spec", [1], parents=[b]) == (
         Entrant(f"{a} self-spec", a, "self-spec"),
-        Entrant(f"{b} ar", b, "ar"),
+        Entrant(f"{b} ar", b, "ar", parent=True),
     )
 
 
