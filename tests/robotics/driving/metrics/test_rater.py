@@ -1,9 +1,12 @@
 """The rater feedback score against golden values and a slow twin."""
 
 import math
+import os
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.core.errors import InputError
 from robotics.driving.metrics import CLUSTERS, ade, best_rated, cluster_mean, rfs, thresholds
@@ -146,3 +149,22 @@ def test_the_leaderboard_averages_clusters_not_frames() -> None:
         cluster_mean(scores[1:], clusters[1:])
     with pytest.raises(InputError, match="spotlight"):
         cluster_mean([5.0], ["spotligt"])
+
+
+POINT = st.tuples(st.floats(-150, 150), st.floats(-150, 150))
+PATH = st.lists(POINT, min_size=1, max_size=25)
+RATED = st.lists(st.tuples(PATH, st.floats(0, 10)), min_size=1, max_size=4)
+
+
+@given(st.lists(POINT, min_size=20, max_size=20), RATED, st.floats(0, 40))
+@settings(max_examples=150 if os.environ.get("EDGE_CASES") == "small" else 3000, deadline=None)
+def test_rfs_stays_within_its_bounds(pred, rated, v0) -> None:
+    """Outside at least the floor, and never above the best label unless the floor is."""
+    raters, scores = zip(*rated, strict=True)
+    score, inside = rfs(pred, raters, scores, v0)
+    assert 0 <= score <= 10
+    assert score <= max(*scores[:3], 4.0)
+    assert inside or score >= 4.0
+    best = max(range(len(scores[:3])), key=lambda k: scores[k])
+    own = (list(raters[best]) + [raters[best][-1]] * 20)[:20]
+    assert rfs(own, raters, scores, v0) == (pytest.approx(scores[best]), True)

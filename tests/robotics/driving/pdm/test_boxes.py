@@ -1,7 +1,11 @@
 """Boxes against slow twins."""
 
+import os
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robotics.driving.pdm.boxes import corners, crosses, overlap
 from tests.robotics.driving.pdm.shapes import corner_points, shared_area
@@ -52,3 +56,24 @@ def test_segments_across_a_box(segment, hit) -> None:
     assert bool(crosses(np.array(segment, float), [0, 0, 0, 4, 2])) is hit
     turn = np.array([[0.0, 1.0], [-1.0, 0.0]])  # the same, all of it turned by a quarter
     assert bool(crosses(np.array(segment, float) @ turn, [0, 0, np.pi / 2, 4, 2])) is hit
+
+
+SIZE = st.floats(0.1, 20)
+PLACE = st.floats(-30, 30)
+BOX = st.tuples(PLACE, PLACE, st.floats(-7, 7), SIZE, SIZE)
+
+
+@given(BOX, BOX, PLACE, PLACE, st.floats(-7, 7))
+@settings(max_examples=200 if os.environ.get("EDGE_CASES") == "small" else 5000, deadline=None)
+def test_overlap_does_not_depend_on_the_frame(a, b, x, y, turn) -> None:
+    """Boxes moved and turned together overlap as before, unless they touch so narrowly that rounding decides."""
+    c, s = np.cos(turn), np.sin(turn)
+
+    def moved(box):
+        return (x + c * box[0] - s * box[1], y + s * box[0] + c * box[1], box[2] + turn, box[3], box[4])
+
+    grown, shrunk = ((b[0], b[1], b[2], b[3] + e, b[4] + e) for e in (1e-6, -1e-6))
+    if overlap(a, grown) == overlap(a, shrunk):
+        assert overlap(moved(a), moved(b)) == overlap(a, b)
+    assert overlap(a, a)
+    assert overlap(a, b) == overlap(b, a)
