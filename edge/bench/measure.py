@@ -51,33 +51,42 @@ def errors(metres: NDArray[np.float64], scenes: Sequence[str]) -> dict[str, Any]
 
 
 def row(c: Configuration, outcomes: Sequence[Outcome], ar: Sequence[Outcome], scenes: Sequence[str]) -> dict[str, Any]:
+    """The figures of a configuration, alone and against those of `ar` of the same model."""
+    pairs = [(a.plan, o.plan) for a, o in zip(ar, outcomes, strict=True) if a.plan is not None and o.plan is not None]
+    ratio = np.array([a.generation.timings["total"] / o.generation.timings["total"] for a, o in pairs])
+    equal = [o.equal for o in outcomes if o.equal is not None]
+    return {
+        **alone(c.name, c.strategy, outcomes),
+        "ar_forwards_ratio": _forwards_ratio(pairs),
+        "ratio_ar": float(np.median(ratio)),
+        "equal_ar": sum(equal) / len(equal) if equal else None,
+        **errors(np.stack([o.errors for o in outcomes]), scenes),
+    }
+
+
+def alone(name: str, strategy: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What the answers of a configuration cost, and how many are valid. NaN where none is."""
     total = len(outcomes)
 
     def of(value: Callable[[Generation], float]) -> NDArray[np.float64]:
-        return column(outcomes, lambda plan: value(plan.generation))
+        found = column(outcomes, lambda plan: value(plan.generation))
+        return found if found.size else np.array([np.nan])
 
     ms = of(lambda g: g.timings["total"])
-    pairs = [(a.plan, o.plan) for a, o in zip(ar, outcomes, strict=True) if a.plan is not None and o.plan is not None]
-    ratio = np.array([a.generation.timings["total"] / o.generation.timings["total"] for a, o in pairs])
     forwards, open_ = of(lambda g: g.forwards).sum(), of(lambda g: g.open_tokens).sum()
-    equal = [o.equal for o in outcomes if o.equal is not None]
     return {
-        "name": c.name,
-        "strategy": c.strategy,
+        "name": name,
+        "strategy": strategy,
         "windows": total,
         "forwards": forwards / total,
         "rows": of(lambda g: g.rows).mean(),
         "open_tokens": open_ / total,
         "pad_tokens": of(lambda g: g.pad_tokens).mean(),
         "answer_tokens": of(lambda g: len(g.tokens)).mean(),
-        "ar_forwards_ratio": _forwards_ratio(pairs),
         "answer_tokens_per_forward": of(lambda g: len(g.tokens)).sum() / forwards,
         "ms_p50": float(np.median(ms)),
         "ms_iqr": float(np.subtract(*np.percentile(ms, [75, 25]))),
-        "ratio_ar": float(np.median(ratio)),
-        "equal_ar": sum(equal) / len(equal) if equal else None,
         "valid": sum(o.plan is not None for o in outcomes) / total,
-        **errors(np.stack([o.errors for o in outcomes]), scenes),
     }
 
 

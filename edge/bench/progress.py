@@ -36,11 +36,15 @@ def _bar(items: Iterable[T], total: int, what: str, console: Console) -> Iterato
 
 
 def _lines(items: Iterable[T], total: int, what: str, console: Console, every_s: float) -> Iterator[T]:
-    start = told = time.monotonic()
+    """The rate is taken from the first item on: what comes before it is often loading, and is done once."""
+    told = time.monotonic()
+    first = told
     for n, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
+        first = now if n == 1 else first
         if now - told >= every_s or n == total:
             told = now
-            left = (now - start) / n * (total - n) / 60
-            console.print(f"{what}: {n} of {total}, {n / max(now - start, 1e-9):.2f}/s, {left:.1f} min left", highlight=False)
+            rate = (n - 1) / max(now - first, 1e-9)
+            left = f", {rate:.2f}/s, {(total - n) / rate / 60:.1f} min left" if n > 1 else ""
+            console.print(f"{what}: {n} of {total}{left}", highlight=False)

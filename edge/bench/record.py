@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edge.core.errors import InputError
 from edge.tuned import cpu_name
 
 SCHEMA = "edge.bench/1"
@@ -40,8 +41,17 @@ def report(bench: str, rows: list[dict[str, Any]], **fields: Any) -> dict[str, A
     return {"schema": SCHEMA, "bench": bench, "command": command, "env": environment(), **fields, "rows": rows}
 
 
+def folder(path: Path) -> Path:
+    """The folder, made if it is not there. Raises InputError where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(f"{path}: cannot make this folder ({e.strerror or e}); choose another") from e
+    return path
+
+
 def write(result: dict[str, Any], path: Path | None) -> None:
     """Write the result as JSON, if a path was asked for."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder(path.parent)
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

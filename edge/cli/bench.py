@@ -149,3 +149,32 @@ class BenchServer:
         record.write(result, self.json)
         server.show(result)
         return 0
+
+
+@dataclass(frozen=True)
+class BenchRender:
+    """Camera pictures painted per second on one core, of recorded scenes where there are any and of simulated ones."""
+
+    data: Path | None = None
+    """File of recorded traffic; the variable EDGE_DATA names it otherwise. Without it only simulated scenes are painted."""
+    split: str = "val"
+    """val or train."""
+    limit: int = 120
+    """Recorded windows, spread evenly."""
+    size: tuple[int, int] = (112, 112)
+    """Height and width in pixels."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        import os
+
+        from edge.bench import record, render
+        from edge.bench.windows import DATA_VARIABLE, data_path, split_windows
+
+        known = self.data is not None or os.environ.get(DATA_VARIABLE)
+        recorded = split_windows(data_path(self.data), self.split, self.limit) if known else []
+        result = render.bench(render.groups(recorded), self.size)
+        record.write(result, self.json)
+        render.show(result)
+        return 0

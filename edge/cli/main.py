@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import tyro
 
-from edge.cli.bench import BenchDecode, BenchPlan, BenchRows, BenchServer
+from edge.cli.bench import BenchDecode, BenchPlan, BenchRender, BenchRows, BenchServer
 from edge.cli.drive import DriveData, DriveReference
+from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
 from edge.cli.quantize import Quantize
@@ -27,9 +28,9 @@ COMMANDS = {
     "serve": Serve,
     "train": Train,
     "convert": Convert,
-    "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer},
+    "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer, "render": BenchRender},
     "quantize": Quantize,
-    "drive": {"data": DriveData, "reference": DriveReference},
+    "drive": {"data": DriveData, "reference": DriveReference, "eval": DriveEval},
     "trace": Trace,
 }
 

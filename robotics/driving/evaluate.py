@@ -77,9 +77,12 @@ def reference_errors(window: Window, coding: TrajectoryCoding) -> NDArray[np.flo
     return plan_errors(window, history, coding.reference(history, navigation_command(window)))
 
 
-def run(samples: Iterable[Sample], configurations: Sequence[Configuration]) -> Iterator[dict[str, Outcome]]:
-    """Plan every sample with every configuration, interleaved; yields outcomes by configuration name."""
-    for n, s in enumerate(samples):
+def run(samples: Iterable[Sample], configurations: Sequence[Configuration], first: int = 0) -> Iterator[dict[str, Outcome]]:
+    """Plan every sample with every configuration, interleaved; yields outcomes by configuration name.
+
+    first: the number of the first sample, for those who plan a part of them: with it the order of configurations rotates.
+    """
+    for n, s in enumerate(samples, start=first):
         turn = n % len(configurations)
         plans = {c.name: _plan(c, s) for c in [*configurations[turn:], *configurations[:turn]]}
         yield {c.name: _outcome(c, s, plans) for c in configurations}

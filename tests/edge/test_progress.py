@@ -10,6 +10,7 @@ def test_a_log_gets_lines(capsys) -> None:
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == ["reading: 1 of 3", "reading: 2 of 3", "reading: 3 of 3"]
     assert lines[-1].endswith("0.0 min left")
+    assert lines[0] == "reading: 1 of 3"  # one item tells no rate
 
 
 def test_not_every_step_is_a_line(capsys) -> None:

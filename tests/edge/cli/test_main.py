@@ -23,14 +23,18 @@ def test_surface() -> None:
         "bench decode",
         "bench rows",
         "bench server",
+        "bench render",
         "serve",
         "drive data",
         "drive reference",
+        "drive eval",
         "trace",
     }
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["plan", "--help"], ["bench", "plan", "--help"], ["trace", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["plan", "--help"], ["bench", "plan", "--help"], ["drive", "eval", "--help"], ["trace", "--help"]]
+)
 def test_help_needs_neither_torch_nor_transformers(argv) -> None:
     """Importing torch takes seconds; help must not."""
     code = (
