@@ -26,6 +26,9 @@ RATE_HZ = 4
 PAST, FUTURE = 16, 20
 """Points of the past, the last one now, and of the future, the first one 0.25 s ahead."""
 
+MOST = 2000.0
+"""No position (m), velocity or acceleration of a frame is larger; what is has been damaged."""
+
 EGO_SIZE_M = (5.2, 2.1)
 """Length and width of the vehicles that recorded the set, about; nothing in it says."""
 
@@ -154,6 +157,8 @@ def _columns(states: Any, keys: tuple[str, ...], what: str, name: str) -> F64:
     out = np.stack(columns, axis=1)
     if not np.isfinite(out).all():
         raise InputError(f"{what} states are not finite: {name}: point {int((~np.isfinite(out).all(axis=1)).argmax())}")
+    if len(out) and np.abs(out).max() > MOST:
+        raise InputError(f"{what} states are out of range: {name}: {np.abs(out).max():.3g}; metres and seconds stay below {MOST:g}")
     return out
 
 
