@@ -47,12 +47,13 @@ class Source:
     """Scenes that are made where they are needed, in a worker process: `load` must be picklable.
 
     load: gives one scene, or scenes one after the other with a Damage in place of each that cannot be read. skip: tracks that stay
-    in the traffic but are not driven, as they belong to another split.
+    in the traffic but are not driven, as they belong to another split. version: changes when what is loaded does.
     """
 
     name: str
     load: Callable[[], Scene | Iterable[Scene | Damage]]
     skip: frozenset[int] = frozenset()
+    version: str = ""
 
     def scenes(self) -> Iterator[Scene | Damage]:
         """What `load` gives, one by one. A source that is refused as a whole is one Damage."""
@@ -230,7 +231,7 @@ def write(
     work = out.with_name(out.name + ".partial")
     job = _Job(stride_steps, mirror, min_move_m, config)
     settings = {"planner": config.model_dump(mode="json"), "stride": stride_steps, "mirror": mirror, "move": min_move_m}
-    settings["sources"] = [[s.name, sorted(s.skip)] for s in sources]
+    settings["sources"] = [[s.name, sorted(s.skip), s.version] for s in sources]
     stamp = work / "settings.json"
     if work.exists() and (not stamp.exists() or json.loads(stamp.read_text()) != json.loads(json.dumps(settings))):
         shutil.rmtree(work)

@@ -68,7 +68,7 @@ def _opened(path: Path) -> tuple[ET.Element, float]:
     """The root and its time step, s. Raises InputError, one line, for a file that is no scenario of a known version."""
     try:
         root = ET.parse(path).getroot()
-    except (OSError, ET.ParseError, ValueError) as e:
+    except (OSError, ET.ParseError, ValueError, LookupError) as e:  # LookupError: an encoding that is none
         raise InputError(f"not readable as XML: {' '.join(str(e).split())}") from None
     version = root.get("commonRoadVersion")
     if root.tag != "commonRoad" or version not in VERSIONS:

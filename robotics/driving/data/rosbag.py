@@ -112,11 +112,11 @@ def read_index(path: Path, topics: Topics) -> Index:
     """Read odometry and stamps. Raises InputError for a bag that cannot be opened or lacks a topic."""
     reader = _open(path)
     chosen = _choose(reader, topics, path)
-    names = {topic: key for key, topic in chosen.items()}
+    cameras = {topic: [c for c in CAMERAS if chosen[c] == topic] for topic in chosen.values()}
     stamps: dict[str, list[tuple[int, int]]] = {c: [] for c in CAMERAS}
     rows: list[tuple[float, float, float, float]] = []
     damaged: list[Damage] = []
-    messages = reader.messages([c for c in reader.connections if c.topic in names])
+    messages = reader.messages([c for c in reader.connections if c.topic in cameras])
     at = 0
     while True:
         try:
@@ -129,10 +129,10 @@ def read_index(path: Path, topics: Topics) -> Index:
         try:
             message: Any = reader.deserialize(raw, connection.msgtype)
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec or at
-            if names[connection.topic] == "odometry":
+            if connection.topic == chosen["odometry"]:
                 rows.append((stamp * 1e-9, *_pose(message)))
-            else:
-                stamps[names[connection.topic]].append((stamp, at))
+            for camera in cameras[connection.topic]:
+                stamps[camera].append((stamp, at))
         except Exception as e:  # one message whose bytes do not fit its type
             damaged.append(Damage(f"{path.name} {connection.topic} at {at} ns", f"message is broken: {' '.join(str(e).split())}"))
     a = np.array(sorted(rows), dtype=np.float64).reshape(-1, 4)
@@ -206,7 +206,7 @@ def _motion(index: Index, t0: float) -> tuple[int, F64, F64]:
     """
     times = index.times_s
     past = int(np.searchsorted(times, t0, side="right"))
-    if past < 2 or t0 - times[past - 1] > NEAR_S:
+    if past < 2 or t0 - times[past - 1] > NEAR_S + 1e-6:
         raise InputError(f"no odometry within {NEAR_S} s before the picture")
     gaps = np.flatnonzero(np.diff(times) > GAP_S)
     start = int(gaps[gaps < past - 1].max()) + 1 if (gaps < past - 1).any() else 0

@@ -108,7 +108,7 @@ def _wod(src: str, c: Choice) -> list[Source]:
     _no_names(c, "wod-e2e")
     prefix = _WOD_SPLITS.get(c.split, c.split) if c.split else ""
     files = [p for p in _files(src, lambda n: ".tfrecord" in n) if p.name.startswith(prefix)]
-    return [Source(p.name, partial(wod.scenes, str(p))) for p in files]
+    return [Source(p.name, partial(wod.scenes, str(p)), version=_version(p)) for p in files]
 
 
 def _nuscenes(src: str, c: Choice) -> list[Source]:
@@ -118,8 +118,9 @@ def _nuscenes(src: str, c: Choice) -> list[Source]:
     data = opened(src, version)
     names = _named(data.names(), c, src)
     stride = max(1, round(c.stride_steps / 5))
-    broken = [Source("tables", partial(_nuscenes_damage, src, version))] if data.damaged else []
-    return broken + [Source(n, partial(_nuscenes_scenes, src, version, n, stride)) for n in names]
+    state = "".join(_version(p) for p in sorted(data.tables.folder.glob("*.json")))
+    broken = [Source("tables", partial(_nuscenes_damage, src, version), version=state)] if data.damaged else []
+    return broken + [Source(n, partial(_nuscenes_scenes, src, version, n, stride), version=state) for n in names]
 
 
 def _nuscenes_scenes(src: str, version: str | None, name: str, stride: int) -> Iterator[Scene | Damage]:
@@ -138,7 +139,8 @@ def _commonroad(src: str, c: Choice) -> list[Source]:
     from robotics.driving.data import commonroad
 
     files = {p.stem: p for p in _files(src, lambda n: n.endswith(".xml"))}
-    return [Source(n, partial(commonroad.scenes, str(files[n]))) for n in _named(tuple(files), c, src)]
+    names = _named(tuple(files), c, src)
+    return [Source(n, partial(commonroad.scenes, str(files[n])), version=_version(files[n])) for n in names]
 
 
 def _rosbag(src: str, c: Choice) -> list[Source]:
@@ -147,7 +149,7 @@ def _rosbag(src: str, c: Choice) -> list[Source]:
     _no_names(c, "rosbag")
     topics = _topics(c.topics)
     bags = [Path(src)] if (Path(src) / "metadata.yaml").exists() else _files(src, lambda n: n.endswith(BAGS))
-    return [Source(p.name, partial(rosbag.scenes, str(p), topics, c.stride_steps)) for p in bags]
+    return [Source(p.name, partial(rosbag.scenes, str(p), topics, c.stride_steps), version=_version(p)) for p in bags]
 
 
 def _topics(given: tuple[str, ...]):  # noqa: ANN202  (its type needs rosbags)
@@ -162,6 +164,12 @@ def _topics(given: tuple[str, ...]):  # noqa: ANN202  (its type needs rosbags)
             raise UnknownNameError("--topic", key, known)
         chosen[key] = topic
     return Topics(**chosen)
+
+
+def _version(path: Path) -> str:
+    """Size and time of change: a run that was interrupted does not go on with another file."""
+    found = path.stat()
+    return f"{found.st_size}:{found.st_mtime_ns} "
 
 
 def _files(src: str, fits: Callable[[str], bool]) -> list[Path]:
