@@ -222,8 +222,8 @@ def write(
     """Write the dataset folder `out` and return its meta.
 
     stride_steps: steps between windows of a track; mirror: add every scene reflected left to right; min_move_m: least way of
-    the ego over a window; limit: stop after this many records; workers: processes; note: where the data came from, kept in the meta. Raises InputError when `out` exists or
-    nothing is left to write.
+    the ego over a window; limit: stop after this many records; workers: processes; note: where the data came from, kept in the
+    meta. Raises InputError when `out` exists or nothing is left to write.
     """
     out, config, sources = Path(out), config or PlannerConfig(), list(sources)
     if out.exists():

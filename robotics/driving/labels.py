@@ -224,7 +224,7 @@ def lateral_by_path(window: Window) -> Lateral:
 
 
 def command_of(window: Window) -> Command:
-    """The route hint that was recorded with the window, else one read from its future. Raises UnknownNameError for a foreign one."""
+    """The route hint that was recorded with the window, else one read from its future. Raises UnknownNameError for another word."""
     recorded = window.scene.ego.command if window.scene.ego is not None else None
     if recorded is None:
         return navigation_command(window)

@@ -70,8 +70,9 @@ class Cameras(Protocol):
 class Ego:
     """The vehicle that recorded a scene, at the one moment its cameras show: no other track and no other step is planned for.
 
-    frame: the moment's name within the recording. stamp_ns: its time on the recording's clock. command: the route hint that was recorded with it ("GO_LEFT", ...), if any.
-    rated: trajectories ([T, 2] m, ego frame, 4 Hz) with people's scores, 0 to 10 (WOD-E2E).
+    frame: the moment's name within the recording; stamp_ns: its time on the recording's clock. command: the route hint that was
+    recorded with it ("GO_LEFT", ...), if any. rated: trajectories ([T, 2] m, ego frame, 4 Hz) with people's scores,
+    0 to 10 (WOD-E2E).
     """
 
     track_id: int

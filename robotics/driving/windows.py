@@ -10,7 +10,6 @@ import numpy as np
 from edge.core.errors import InputError
 from robotics.driving.scene import F32, FUTURE_STEPS, HISTORY_STEPS, U8, VEHICLES, Cameras, Scene, Track, Window, to_ego, wrap
 
-
 MOVE_M = 5.0
 """A window counts when the ego gets further than this in its 7 s: parked and waiting vehicles have nothing to plan."""
 

@@ -38,7 +38,7 @@ _KINDS: dict[str, RoadUser] = {
 
 
 def scenes(path: str | Path) -> Iterator[Scene | Damage]:
-    """The scene of a file, after a Damage for each obstacle or lanelet that breaks the format. Never raises for what a file holds."""
+    """The scene of a file, after a Damage for each obstacle or lanelet that breaks the format. Never raises for what it holds."""
     path = Path(path)
     try:
         root, dt = _opened(path)
@@ -112,7 +112,7 @@ def _clock(times_s: F64) -> tuple[int, F64]:
     first, last = int(np.ceil(times_s[0] / DT_S - 1e-6)), int(np.floor(times_s[-1] / DT_S + 1e-6))
     if last < first:
         raise InputError(f"obstacle is too short: it has no step of {DT_S} s")
-    return first, np.arange(first, last + 1) * DT_S
+    return first, np.arange(first, last + 1, dtype=np.float64) * DT_S
 
 
 def _standing(track: Track, steps: int) -> Track:

@@ -48,10 +48,10 @@ def crc32c(data: bytes) -> int:
     lanes[lanes.size - len(data) :][:4] ^= 0xFF  # a start of all ones is the same as the first four bytes inverted
     registers = np.zeros(count, dtype=np.uint32)
     for column in np.ascontiguousarray(lanes.reshape(count, width).T):
-        registers = TABLE[(registers ^ column) & 0xFF] ^ (registers >> 8)
+        registers = (TABLE[(registers ^ column) & 0xFF] ^ (registers >> 8)).astype(np.uint32, copy=False)
     shift = _zeros(width)
     while registers.size > 1:
-        registers = _apply(shift, registers[::2]) ^ registers[1::2]
+        registers = (_apply(shift, registers[::2]) ^ registers[1::2]).astype(np.uint32)
         shift = _apply(shift, shift)
     return int(registers[0]) ^ _ONES
 
@@ -59,7 +59,7 @@ def crc32c(data: bytes) -> int:
 def _zeros(count: int) -> U32:
     """The linear map of a register over `count` zero bytes: images [32] of its bits, by repeated squaring."""
     bits = (np.uint32(1) << np.arange(32, dtype=np.uint32)).astype(np.uint32)
-    out, power = bits, TABLE[bits & 0xFF] ^ (bits >> 8)
+    out, power = bits, (TABLE[bits & 0xFF] ^ (bits >> 8)).astype(np.uint32)
     while count:
         if count & 1:
             out = _apply(power, out)

@@ -31,7 +31,7 @@ def poses_at(times_s: ArrayLike, xy: ArrayLike, yaw: ArrayLike, at_s: ArrayLike)
 
 
 def headings(velocity: ArrayLike, known: float, where: int) -> F64:
-    """Direction of travel [T] of velocities [T, 2], `known` at index `where`, and kept while the vehicle stands, outwards from there.
+    """Direction of travel [T] of velocities [T, 2], `known` at index `where`, and kept, outwards from there, while it stands.
 
     Continuous: no jumps of a full turn.
     """

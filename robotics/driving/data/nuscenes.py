@@ -1,7 +1,7 @@
 """nuScenes from its JSON tables: keyframes at 2 Hz with cameras, boxes and ego poses, and each of them as a scene.
 
-Frames of reference. The ego frame of the set is the planner's own (x forward, y left, origin on the ground below the rear axle). The
-LiDAR frame, in which UniAD and VAD state their trajectories, has x to the right and y forward, and its origin on the roof; its
+Frames of reference. The ego frame of the set is the planner's own (x forward, y left, origin on the ground below the rear axle).
+The LiDAR frame, in which UniAD and VAD state their trajectories, has x to the right and y forward, and its origin on the roof; its
 trajectory is that of the LiDAR. Poses are taken in the ground plane: x, y and heading.
 """
 
@@ -50,7 +50,7 @@ Pose = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An annotated object at a keyframe, global frame: x y m and yaw; length, width m; kind None where the planner has none for it."""
+    """An annotated object at a keyframe, global frame: x y m and yaw; length, width m; kind None where the planner has none."""
 
     instance: str
     category: str
@@ -61,7 +61,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Keyframe:
-    """One sample. ego: pose in the global frame at the LiDAR's time; lidar: pose of the LiDAR in the ego frame; pictures: by channel."""
+    """One sample. ego: pose in the global frame at the LiDAR's time; lidar: pose of the LiDAR in the ego frame.
+
+    pictures: files by channel.
+    """
 
     token: str
     index: int
@@ -188,7 +191,7 @@ class NuScenes:
         instance = self.tables.get("instance", row["instance_token"], asker)
         category = self.tables.get("category", instance["category_token"], f"instance {row['instance_token']!r}")["name"]
         attributes = {self.tables.get("attribute", t, asker)["name"] for t in row["attribute_tokens"]}
-        kind = next(k for start, k in _KINDS if category.startswith(start))
+        kind: RoadUser | None = next(k for start, k in _KINDS if category.startswith(start))
         if "cycle.without_rider" in attributes:
             kind = None
         width, length, _ = row["size"]
@@ -211,7 +214,11 @@ def opened(root: str, version: str | None = None) -> NuScenes:
 def planar(row: Row) -> Pose:
     """x, y and heading of a row with `translation` and the quaternion `rotation`."""
     w, x, y, z = row["rotation"]
-    return float(row["translation"][0]), float(row["translation"][1]), float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+    return (
+        float(row["translation"][0]),
+        float(row["translation"][1]),
+        float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))),
+    )
 
 
 def future(keyframes: list[Keyframe], index: int, steps: int = 6, frame: Literal["ego", "lidar"] = "ego") -> F64:
@@ -273,9 +280,7 @@ def _scene(name: str, k: Keyframe, motion: tuple[F64, F64, F64], runs: list[tupl
     return Scene(name, "nuscenes", (), tracks, DT_S, moment)
 
 
-def _track(
-    number: int, times: F64, xy: F64, yaw: F64, t0: float, size_m: tuple[float, float], kind: RoadUser
-) -> Track | None:
+def _track(number: int, times: F64, xy: F64, yaw: F64, t0: float, size_m: tuple[float, float], kind: RoadUser) -> Track | None:
     """The part of a motion within 2 s before and 5 s after t0, on steps of 0.1 s; None where it has no step there."""
     steps = np.arange(-HISTORY_STEPS, FUTURE_STEPS + 1)
     at = t0 + steps * DT_S

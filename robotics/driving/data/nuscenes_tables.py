@@ -73,13 +73,15 @@ def versions(root: Path) -> list[str]:
 def read_tables(root: Path, version: str | None = None) -> Tables:
     """All tables of a version ("v1.0-mini", ...), or of the only one there is.
 
-    Raises InputError for a missing or unreadable table and where no version or several are found, UnknownNameError for another name.
+    Raises InputError for a missing or unreadable table and where no version or several are found, UnknownNameError for another.
     """
     found = versions(root)
     if not found:
         raise InputError(f"{root}: no folder v1.0-* with nuScenes tables; name the folder that holds it")
     if version is None and len(found) > 1:
-        raise InputError(f"{root}: holds {', '.join(found)}; choose one with --split, such as --split {found[0].removeprefix('v1.0-')}")
+        raise InputError(
+            f"{root}: holds {', '.join(found)}; choose one with --split, such as --split {found[0].removeprefix('v1.0-')}"
+        )
     name = version or found[0]
     if name not in found:
         raise UnknownNameError("nuScenes version", name, found)
@@ -123,7 +125,9 @@ def _wrong(row: Any, table: str) -> str:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             return f"row of {table}.json has a field of the wrong type: {key} is {type(value).__name__} (token {row['token']!r})"
         if key in LENGTHS and not (len(value) == LENGTHS[key] and all(_number(v) for v in value)):
-            return f"row of {table}.json has a field of the wrong type: {key} must be {LENGTHS[key]} numbers (token {row['token']!r})"
+            return (
+                f"row of {table}.json has a field of the wrong type: {key} must be {LENGTHS[key]} numbers (token {row['token']!r})"
+            )
     return ""
 
 

@@ -43,8 +43,8 @@ def decode(picture: Picture, size: tuple[int, int] | None, where: str) -> U8:
         raise InputError(f"camera picture is missing: {where}: {picture}") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as e:
         raise InputError(f"camera picture is broken: {where}: {' '.join(str(e).split())}") from None
-    if size is not None and image.size != size[::-1]:
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if size is not None and image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(image, dtype=np.uint8)
 
 

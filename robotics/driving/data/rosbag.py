@@ -1,7 +1,7 @@
 """Recordings of ROS 1 and ROS 2 (bag, db3, mcap) replayed to the planner: camera pictures by nearest stamp, motion from odometry.
 
-A moment is a picture of the front camera. The pose in `nav_msgs/Odometry` is taken to be that of the rear axle (REP 105, base_link).
-Read with `rosbags`, which is Python alone: no ROS installation is needed.
+A moment is a picture of the front camera. The pose in `nav_msgs/Odometry` is taken to be that of the rear axle (base_link of
+REP 105). Read with the package `rosbags`: no ROS installation is needed.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def _motion(index: Index, t0: float) -> tuple[int, F64, F64]:
     start = int(gaps[gaps < past - 1].max()) + 1 if (gaps < past - 1).any() else 0
     stop = int(gaps[gaps >= past - 1].min()) + 1 if (gaps >= past - 1).any() else len(times)
     steps = np.arange(-HISTORY_STEPS, FUTURE_STEPS + 1)
-    at = t0 + steps * DT_S
+    at: F64 = np.asarray(t0 + steps * DT_S, dtype=np.float64)
     inside = (at >= times[start] - 1e-6) & ((steps <= 0) | (at <= times[stop - 1] + 1e-6))
     before = _carried(times[start:past], index.xy[start:past], index.yaw[start:past], at[inside & (steps <= 0)])
     after = poses_at(times[start:stop], index.xy[start:stop], index.yaw[start:stop], at[inside & (steps > 0)])

@@ -1,12 +1,12 @@
 """What a name on the command line stands for: the format of a data set, and its scenes as sources that workers can open.
 
-    sim           this project's traffic simulator                     SRC is the word itself
-    highway-env   episodes of highway-env's own environments           SRC is the word itself
-    recorded      traffic in one npz file                              FILE.npz
-    wod-e2e       Waymo end-to-end driving, TFRecord shards            *.tfrecord* or a folder of them
-    nuscenes      nuScenes tables and pictures                         the folder that holds v1.0-*
-    commonroad    CommonRoad scenarios, 2018b and 2020a                *.xml or a folder of them
-    rosbag        ROS 1 and 2 recordings                               *.bag, *.mcap, *.db3 or a rosbag2 folder
+sim           this project's traffic simulator                     SRC is the word itself
+highway-env   episodes of highway-env's own environments           SRC is the word itself
+recorded      traffic in one npz file                              FILE.npz
+wod-e2e       Waymo end-to-end driving, TFRecord shards            *.tfrecord* or a folder of them
+nuscenes      nuScenes tables and pictures                         the folder that holds v1.0-*
+commonroad    CommonRoad scenarios, 2018b and 2020a                *.xml or a folder of them
+rosbag        ROS 1 and 2 recordings                               *.bag, *.mcap, *.db3 or a rosbag2 folder
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ _WOD_SPLITS = {"train": "training", "val": "validation", "test": "test"}
 class Choice:
     """What of a data set is wanted.
 
-    split: "train", "val" or "test" (of nuScenes the version: "mini", "trainval", "test"); None is all of it, or "train" of a recorded
-    file. only, without: scene names, of formats that have them before they are read. seeds: FIRST:END; kinds: of simulated scenes or
-    highway-env environments, in turn. topics: of a bag, "front=/camera/front". stride_steps: tenths of a second between moments.
+    split: "train", "val" or "test" (of nuScenes the version: "mini", "trainval", "test"); None is all of it, or "train" of a
+    recorded file. only, without: scene names, of formats that have them before they are read. seeds: FIRST:END; kinds: of simulated
+    scenes or highway-env environments, in turn. topics: of a bag, "front=/camera/front". stride_steps: tenths of a second between
+    moments.
     """
 
     split: str | None = None
@@ -152,7 +153,7 @@ def _rosbag(src: str, c: Choice) -> list[Source]:
     return [Source(p.name, partial(rosbag.scenes, str(p), topics, c.stride_steps), version=_version(p)) for p in bags]
 
 
-def _topics(given: tuple[str, ...]):  # noqa: ANN202  (its type needs rosbags)
+def _topics(given: tuple[str, ...]):
     from dataclasses import fields
 
     from robotics.driving.data.rosbag import Topics

@@ -44,7 +44,7 @@ class SubmissionInfo(Frozen):
 
 
 def resampled(waypoints: ArrayLike, velocity_mps: ArrayLike) -> F64:
-    """A plan of five waypoints [5, 2] m at 1..5 s as the challenge's [20, 2] at 0.25..5 s, by the spline that plans are scored with.
+    """A plan of five waypoints [5, 2] m at 1..5 s as the challenge's [20, 2] at 0.25..5 s, by the spline plans are scored with.
 
     velocity_mps: [2], the present velocity, with which the path leaves the origin.
     """
@@ -54,7 +54,7 @@ def resampled(waypoints: ArrayLike, velocity_mps: ArrayLike) -> F64:
 def write_submission(out: str | Path, info: SubmissionInfo, predictions: Mapping[str, ArrayLike], shards: int = 1) -> Path:
     """Write `out` (.tar.gz) with the predictions, frame name -> [20, 2] m. The same input gives the same bytes.
 
-    Raises InputError for no prediction, a trajectory of another shape or with numbers that are not finite, and fewer than one shard.
+    Raises InputError for no prediction, a trajectory of another shape or that is not finite, and a wrong number of shards.
     """
     out, names = Path(out), list(predictions)
     if not names:
@@ -62,13 +62,17 @@ def write_submission(out: str | Path, info: SubmissionInfo, predictions: Mapping
     if not 1 <= shards <= len(names):
         raise InputError(f"shards must be 1 to {len(names)}, one prediction or more in each: got {shards}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            for n, part in enumerate(np.array_split(np.arange(len(names)), shards)):
-                content = _shard(info, [(names[i], predictions[names[i]]) for i in part]).SerializeToString()
-                entry = tarfile.TarInfo(f"mysubmission.binproto-{n:05d}-of-{shards:05d}")
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
+    parts = np.array_split(np.arange(len(names)), shards)
+    contents = [_shard(info, [(names[i], predictions[names[i]]) for i in part]).SerializeToString() for part in parts]
+    with (
+        out.open("wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for n, content in enumerate(contents):
+            entry = tarfile.TarInfo(f"mysubmission.binproto-{n:05d}-of-{shards:05d}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
     return out
 
 
@@ -77,7 +81,9 @@ def _shard(info: SubmissionInfo, predictions: Iterable[tuple[str, ArrayLike]]) -
     for name, trajectory in predictions:
         xy = np.asarray(trajectory, dtype=np.float64)
         if xy.shape != (FUTURE, 2) or not np.isfinite(xy).all():
-            raise InputError(f"{name}: a prediction is {FUTURE} finite points at {RATE_HZ} Hz: got {list(xy.shape)}; use `resampled`")
+            raise InputError(
+                f"{name}: a prediction is {FUTURE} finite points at {RATE_HZ} Hz: got {list(xy.shape)}; use `resampled`"
+            )
         one = made.predictions.add(frame_name=name)
         one.trajectory.pos_x.extend(xy[:, 0].tolist())
         one.trajectory.pos_y.extend(xy[:, 1].tolist())

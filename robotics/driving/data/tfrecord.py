@@ -44,9 +44,7 @@ def write_records(path: str | Path, payloads: Iterable[bytes]) -> None:
 def framed(payload: bytes) -> bytes:
     """One record as it stands in a file."""
     length = struct.pack("<Q", len(payload))
-    return b"".join(
-        (length, struct.pack("<I", masked_crc32c(length)), payload, struct.pack("<I", masked_crc32c(payload)))
-    )
+    return b"".join((length, struct.pack("<I", masked_crc32c(length)), payload, struct.pack("<I", masked_crc32c(payload))))
 
 
 def read_records(path: str | Path) -> Iterator[Record | Damage]:
@@ -71,7 +69,11 @@ def _walk(name: str, f: BinaryIO, size: int) -> Iterator[Record | Damage]:
             continue
         reason, end = found
         after = end if end is not None and (end == size or _length_at(f, end, size) is not None) else _next(f, at + 1, size)
-        rest = "read on after it" if after == end else f"{after - at} bytes lost" + ("" if after < size else ", to the end of the file")
+        rest = (
+            "read on after it"
+            if after == end
+            else f"{after - at} bytes lost" + ("" if after < size else ", to the end of the file")
+        )
         yield Damage(f"{name}@{at}", f"{reason}; {rest}")
         at = after
 

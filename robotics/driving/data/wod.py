@@ -16,7 +16,7 @@ from scipy.interpolate import CubicHermiteSpline, CubicSpline
 
 from edge.core.errors import InputError
 from robotics.driving.damage import Damage
-from robotics.driving.data.motion import FUTURE_S, PAST_S, F64, headings, track
+from robotics.driving.data.motion import F64, FUTURE_S, PAST_S, headings, track
 from robotics.driving.data.pictures import ordered
 from robotics.driving.data.tfrecord import read_records
 from robotics.driving.data.wod_proto import CAMERA_NAMES, INTENTS, DecodeError, message
@@ -35,7 +35,10 @@ EGO_SIZE_M = (5.2, 2.1)
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A camera. intrinsic: f_u, f_v, c_u, c_v, k1, k2, p1, p2, k3 (pixels of the full picture); extrinsic: [4, 4], camera to ego."""
+    """A camera. intrinsic: f_u, f_v, c_u, c_v, k1, k2, p1, p2, k3 (pixels of the full picture).
+
+    extrinsic: [4, 4], camera to ego.
+    """
 
     intrinsic: tuple[float, ...]
     extrinsic: F64

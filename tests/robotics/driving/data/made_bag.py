@@ -23,7 +23,9 @@ def position(t: np.ndarray | float) -> np.ndarray:
     return np.asarray(SPEED * t + ACCEL * np.square(t) / 2)
 
 
-def write(path: Path, seconds: float = 9.0, *, kind: str = "mcap", raw: bool = False, skip_odometry: tuple[float, float] = (9e9, 9e9)) -> Path:
+def write(
+    path: Path, seconds: float = 9.0, *, kind: str = "mcap", raw: bool = False, skip_odometry: tuple[float, float] = (9e9, 9e9)
+) -> Path:
     """A bag of `kind` "mcap", "sqlite3" (rosbag2 folders) or "bag" (ROS 1). raw: Image instead of CompressedImage."""
     store = get_typestore(Stores.ROS1_NOETIC if kind == "bag" else Stores.ROS2_HUMBLE)
     types = store.types

@@ -64,7 +64,9 @@ def _moment(out: Rows, n: int, channels: tuple[str, ...], keyframes: int, object
     for c in channels if key else ("LIDAR_TOP",):
         token = f"{c}-{n}"
         stamp = T0_US + round(t * 1e6)
-        out["ego_pose"].append({"token": f"pose-{token}", "timestamp": stamp, "rotation": quaternion(yaw), "translation": [x, y, 0.0]})
+        out["ego_pose"].append(
+            {"token": f"pose-{token}", "timestamp": stamp, "rotation": quaternion(yaw), "translation": [x, y, 0.0]}
+        )
         end = "pcd.bin" if c == "LIDAR_TOP" else "jpg"
         out["sample_data"].append(
             {"token": token, "sample_token": f"s{k}", "ego_pose_token": f"pose-{token}", "calibrated_sensor_token": f"cal-{c}",
@@ -75,7 +77,13 @@ def _moment(out: Rows, n: int, channels: tuple[str, ...], keyframes: int, object
         return
     following = f"s{k + 1}" if k + 1 < keyframes else ""
     out["sample"].append(
-        {"token": f"s{k}", "timestamp": T0_US + round(t * 1e6), "prev": f"s{k - 1}" if k else "", "next": following, "scene_token": "sc0"}
+        {
+            "token": f"s{k}",
+            "timestamp": T0_US + round(t * 1e6),
+            "prev": f"s{k - 1}" if k else "",
+            "next": following,
+            "scene_token": "sc0",
+        }
     )
     places = {"car": (CAR_AHEAD_M, 0.0), "walker": (10.0, 5.0), "cone": (8.0, -3.0), "rack": (5.0, 5.0)}
     for name in objects:

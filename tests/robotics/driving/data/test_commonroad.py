@@ -28,7 +28,8 @@ def read(path: Path) -> tuple[Scene | None, list[str]]:
 @pytest.mark.parametrize("version", ["2018b", "2020a"])
 def test_both_versions(tmp_path: Path, version: str) -> None:
     scene, told = read(write(tmp_path / "a.xml", version=version))
-    assert told == [] and scene is not None
+    assert told == []
+    assert scene is not None
     assert (scene.name, scene.source, scene.dt_s) == ("SITE_Road-1_1_T-1", "SITE_Road", 0.1)
     np.testing.assert_array_equal(scene.lanes[0][0], [(-20, 1.75), (50, 1.75), (200, 1.75)])
     assert {k: (t.kind, len(t), round(t.length_m, 2), round(t.width_m, 2)) for k, t in scene.tracks.items()} == {
@@ -47,9 +48,11 @@ def test_both_versions(tmp_path: Path, version: str) -> None:
 def test_other_time_steps(tmp_path: Path, dt: float) -> None:
     """Straight motion at constant speed is the same on every clock."""
     scene, told = read(write(tmp_path / "a.xml", dt=dt))
-    assert told == [] and scene is not None
+    assert told == []
+    assert scene is not None
     track = scene.tracks[11]
-    assert track.first == 0 and len(track) == int((STEPS - 1) * dt / 0.1 + 1e-6) + 1
+    assert track.first == 0
+    assert len(track) == int((STEPS - 1) * dt / 0.1 + 1e-6) + 1
     np.testing.assert_allclose(track.xy[:, 0], 0.9 * np.arange(len(track)), atol=1e-4)
     np.testing.assert_allclose(track.speed, 9.0, atol=1e-5)
 
@@ -72,7 +75,10 @@ REST = "<orientation><exact>0</exact></orientation><time><exact>0</exact></time>
         (f"{SHAPE}<initialState>{REST}</initialState>", "no position/point"),
         (f"{SHAPE}<initialState>{POSITION}<time><exact>0</exact></time></initialState>", "no orientation"),
         (f"{SHAPE}<initialState>{POSITION.replace('1', 'nan')}{REST}</initialState>", "x is 'nan'"),
-        (f"{SHAPE}<initialState>{POSITION}{REST}</initialState><trajectory><state>{POSITION}{REST}</state></trajectory>", "in time"),
+        (
+            f"{SHAPE}<initialState>{POSITION}{REST}</initialState><trajectory><state>{POSITION}{REST}</state></trajectory>",
+            "in time",
+        ),
         (
             f"{SHAPE}<initialState>{POSITION}{REST}</initialState><trajectory><state>{POSITION}"
             f"{REST.replace('<time><exact>0', '<time><exact>4')}</state></trajectory>",
@@ -82,17 +88,21 @@ REST = "<orientation><exact>0</exact></orientation><time><exact>0</exact></time>
 )
 def test_a_broken_obstacle_is_named_and_left_out(tmp_path: Path, body: str, says: str) -> None:
     scene, (told,) = read(write(tmp_path / "a.xml", extra=obstacle(body)))
-    assert told.startswith("a.xml: dynamicObstacle 50: ") and says in told
-    assert scene is not None and set(scene.tracks) == {11, 12, 13}
+    assert told.startswith("a.xml: dynamicObstacle 50: ")
+    assert says in told
+    assert scene is not None
+    assert set(scene.tracks) == {11, 12, 13}
 
 
 def test_intervals_and_double_ids(tmp_path: Path) -> None:
     interval = REST.replace("<exact>0</exact>", "<intervalStart>0.2</intervalStart><intervalEnd>0.4</intervalEnd>", 1)
     scene, told = read(write(tmp_path / "a.xml", extra=obstacle(f"{SHAPE}<initialState>{POSITION}{interval}</initialState>")))
-    assert told == [] and scene is not None
+    assert told == []
+    assert scene is not None
     assert scene.tracks[50].yaw[0] == pytest.approx(0.3)
     _, (told,) = read(write(tmp_path / "b.xml", extra=obstacle(f"{SHAPE}<initialState>{POSITION}{REST}</initialState>", "11")))
-    assert "dynamicObstacle 11" in told and "id is taken" in told
+    assert "dynamicObstacle 11" in told
+    assert "id is taken" in told
 
 
 @pytest.mark.parametrize(
@@ -107,7 +117,8 @@ def test_intervals_and_double_ids(tmp_path: Path) -> None:
 )
 def test_files_that_are_none(tmp_path: Path, content: str, says: str) -> None:
     scene, (told,) = read(write(tmp_path / "a.xml", content))
-    assert scene is None and says in told
+    assert scene is None
+    assert says in told
     assert "cannot" in str(next(iter(scenes(tmp_path)))) or "not readable" in str(next(iter(scenes(tmp_path))))
 
 
@@ -117,10 +128,11 @@ def test_garbled_files_raise_nothing(tmp_path_factory: pytest.TempPathFactory, s
     rng = np.random.default_rng(seed)
     raw = bytearray(text().encode())
     for at in rng.integers(0, len(raw), changes):
-        raw[at] = int(rng.choice(list(b"0123456789.-<>/\"ax ")))
+        raw[at] = int(rng.choice(list(b'0123456789.-<>/"ax ')))
     path = tmp_path_factory.getbasetemp() / "garbled.xml"
     path.write_bytes(raw)
     scene, told = read(path)
     assert scene is not None or told
     for track in scene.tracks.values() if scene else ():
-        assert np.isfinite(track.xy).all() and len(track.xy) == len(track.yaw) == len(track.speed)
+        assert np.isfinite(track.xy).all()
+        assert len(track.xy) == len(track.yaw) == len(track.speed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tarfile
 from pathlib import Path
@@ -60,7 +61,8 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [s for _, s in read.rated] == [9.0, 6.0]  # -1 is unrated
     np.testing.assert_allclose(read.rated[0][0][:, 0], 8.0 * np.arange(1, 21) / 4)
     assert read.jpegs["front_left"] == made.frame.images[1].image
-    assert set(read.jpegs) == set(read.calibrations) and len(read.jpegs) == 8
+    assert set(read.jpegs) == set(read.calibrations)
+    assert len(read.jpegs) == 8
     assert read.calibrations["front"].intrinsic[:4] == (50, 50, 32, 24)
     np.testing.assert_array_equal(read.calibrations["front"].extrinsic, np.eye(4))
 
@@ -79,7 +81,8 @@ def test_scene_keeps_recorded_points_and_cubics_between_them() -> None:
     np.testing.assert_allclose(w.future[4::5, 0], np.array(curved.future_states.pos_x)[1::2], atol=1e-4)
     np.testing.assert_allclose(w.future[4::5, 1], np.array(curved.future_states.pos_y)[1::2], atol=1e-4)
     assert w.name == "segment:007"
-    assert w.scene.ego is not None and w.scene.ego.stamp_ns == 1_700_000_000_000_000_000
+    assert w.scene.ego is not None
+    assert w.scene.ego.stamp_ns == 1_700_000_000_000_000_000
 
 
 def test_the_past_does_not_know_the_future() -> None:
@@ -94,7 +97,7 @@ def test_pictures_come_in_the_planners_order_and_size() -> None:
     assert scene.ego is not None
     seen = scene.ego.cameras.images((28, 56))
     assert seen.shape == (3, 28, 56, 3)
-    assert [int(round(v / 25)) for v in seen[:, 14, 28, 0]] == [2, 1, 3]  # FRONT_LEFT, FRONT, FRONT_RIGHT
+    assert [round(float(v) / 25) for v in seen[:, 14, 28, 0]] == [2, 1, 3]  # FRONT_LEFT, FRONT, FRONT_RIGHT
 
 
 def test_what_boxes_would_tell_is_absent() -> None:
@@ -125,7 +128,8 @@ def test_the_test_set_has_no_window_but_a_request() -> None:
 def test_mirrored() -> None:
     scene = scene_of(e2ed_frame(turn=9.0, intent=2, rated=True))
     flipped = mirror(scene)
-    assert scene.ego is not None and flipped.ego is not None
+    assert scene.ego is not None
+    assert flipped.ego is not None
     np.testing.assert_array_equal(flipped.ego.cameras.images((8, 8)), scene.ego.cameras.images((8, 8))[::-1, :, ::-1])
     assert flipped.ego.command == "GO_RIGHT"
     assert not flipped.boxes
@@ -198,23 +202,28 @@ def test_garbled_messages_are_frames_or_are_refused(seed: int, flips: int, cut: 
     raw = bytearray(e2ed_frame(rated=True).SerializeToString())
     for at in rng.integers(0, len(raw), flips):
         raw[at] ^= 1 << int(rng.integers(8))
+    refused = ""
     try:
         scene = wod.scene(wod.parse(bytes(raw[: int(rng.integers(len(raw)))] if cut else raw)))
     except InputError as e:
-        assert ":" in str(e)
+        refused = str(e)
+    assert not refused or ":" in refused
+    if refused:
         return
     assert np.isfinite(scene.tracks[0].xy).all()
     assert scene.ego is not None
-    try:
+    with contextlib.suppress(InputError):  # and no other error, for a picture that is garbled
         assert scene.ego.cameras.images((8, 8)).shape == (3, 8, 8, 3)
-    except InputError as e:
-        assert str(e).startswith("camera picture is broken")
 
 
 # --- submission -------------------------------------------------------------------------------------------------------------
 
 INFO = SubmissionInfo(
-    account_name="a@b.org", unique_method_name="m", uses_public_model_pretraining=False, num_model_parameters="8M", authors=("A", "B")
+    account_name="a@b.org",
+    unique_method_name="m",
+    uses_public_model_pretraining=False,
+    num_model_parameters="8M",
+    authors=("A", "B"),
 )
 
 
