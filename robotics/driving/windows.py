@@ -13,8 +13,12 @@ from robotics.driving.scene import F32, FUTURE_STEPS, HISTORY_STEPS, U8, VEHICLE
 MOVE_M = 5.0
 """A window counts when the ego gets further than this in its 7 s: parked and waiting vehicles have nothing to plan."""
 
+BACKWARDS_MPS = -0.5
+"""A window in which the ego is slower than this is none: the planner's answers know no reverse gear."""
+
 NO_HISTORY = "less than 2 s of history is recorded"
 NO_FUTURE = "less than 5 s of future is recorded"
+REVERSING = "the ego drives backwards"
 NOT_MOVING = "the ego hardly moves in 7 s"
 
 
@@ -22,8 +26,8 @@ def windows(scene: Scene, stride_steps: int = 5, min_move_m: float = MOVE_M) -> 
     """Every window of `scene`, by track and then by step.
 
     A track's windows start where its first 2 s are complete and follow at `stride_steps`. A window counts when the straight
-    line from its first to its last recorded position (7 s apart) is longer than `min_move_m` (0: always). Raises InputError for a
-    stride below 1.
+    line from its first to its last recorded position (7 s apart) is longer than `min_move_m` (0: always) and it does not drive
+    backwards. Raises InputError for a stride below 1.
     """
     for track, step, why_not in candidates(scene, stride_steps, min_move_m):
         if not why_not:
@@ -54,6 +58,8 @@ def _why_not(track: Track, step: int, min_move_m: float) -> str:
     if not track.covers(step, step + FUTURE_STEPS + 1):
         return NO_FUTURE
     i = step - track.first
+    if track.speed[i - HISTORY_STEPS : i + FUTURE_STEPS + 1].min() < BACKWARDS_MPS:
+        return REVERSING
     moved = np.linalg.norm(track.xy[i + FUTURE_STEPS] - track.xy[i - HISTORY_STEPS])
     return "" if moved > min_move_m or min_move_m <= 0 else NOT_MOVING
 

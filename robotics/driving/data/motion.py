@@ -31,18 +31,22 @@ def poses_at(times_s: ArrayLike, xy: ArrayLike, yaw: ArrayLike, at_s: ArrayLike)
 
 
 def headings(velocity: ArrayLike, known: float, where: int) -> F64:
-    """Direction of travel [T] of velocities [T, 2], `known` at index `where`, and kept, outwards from there, while it stands.
+    """Heading [T] of a vehicle with velocities [T, 2], `known` at index `where`: the direction of travel, or against it.
 
-    Continuous: no jumps of a full turn.
+    Outwards from `where`, of the two the one nearer to the heading before it, as vehicles do not turn round within a step; kept
+    while the vehicle stands. Continuous: no jumps of a full turn.
     """
     v = np.asarray(velocity, dtype=np.float64)
-    angle = np.arctan2(v[:, 1], v[:, 0])
-    moving = np.hypot(v[:, 0], v[:, 1]) > _STILL_MPS
-    moving[where], angle[where] = True, known
-    index = np.arange(len(v))
-    after = np.maximum.accumulate(np.where(moving & (index >= where), index, 0))
-    before = np.minimum.accumulate(np.where(moving & (index <= where), index, len(v))[::-1])[::-1]
-    return np.unwrap(angle[np.where(index >= where, after, before)])
+    angle, moving = np.arctan2(v[:, 1], v[:, 0]), np.hypot(v[:, 0], v[:, 1]) > _STILL_MPS
+    out = np.full(len(v), known)
+    for steps in (range(where + 1, len(v)), range(where - 1, -1, -1)):
+        last = known
+        for n in steps:
+            if moving[n]:
+                away = (angle[n] - last + np.pi / 2) % np.pi - np.pi / 2  # to the nearer of the direction and its opposite
+                last += away
+            out[n] = last
+    return out
 
 
 def track(

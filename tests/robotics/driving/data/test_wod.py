@@ -17,13 +17,14 @@ from pydantic import ValidationError
 from edge.core.errors import InputError
 from robotics.driving.damage import Damage
 from robotics.driving.data import wod
+from robotics.driving.data.motion import headings
 from robotics.driving.data.request import request_of
 from robotics.driving.data.submission import SubmissionInfo, read_submission, resampled, write_submission
 from robotics.driving.data.tfrecord import framed
 from robotics.driving.data.wod_proto import message
 from robotics.driving.labels import Labeller, command_of
 from robotics.driving.scene import Scene
-from robotics.driving.windows import mirror, windows
+from robotics.driving.windows import candidates, mirror, windows
 from tests.robotics.driving.data.made_wod import ACCEL, SPEED, e2ed_frame, position, shard
 
 CASES = 40 if os.environ.get("EDGE_CASES") == "small" else 1000
@@ -98,6 +99,28 @@ def test_pictures_come_in_the_planners_order_and_size() -> None:
     seen = scene.ego.cameras.images((28, 56))
     assert seen.shape == (3, 28, 56, 3)
     assert [round(float(v) / 25) for v in seen[:, 14, 28, 0]] == [2, 1, 3]  # FRONT_LEFT, FRONT, FRONT_RIGHT
+
+
+def test_reversing_is_no_turn_and_no_window() -> None:
+    """A vehicle that backs up keeps its heading, and its speed is negative."""
+    frame = e2ed_frame()
+    for states, n in ((frame.past_states, 16), (frame.future_states, 20)):
+        for key in ("pos_x", "vel_x", "accel_x"):
+            column = getattr(states, key)
+            column[:] = [-v / 4 for v in column]
+        assert len(states.pos_x) == n
+    scene = scene_of(frame)
+    np.testing.assert_allclose(scene.tracks[0].yaw, 0, atol=1e-6)
+    assert scene.tracks[0].speed.max() < 0
+    assert [why for _, _, why in candidates(scene)] == ["the ego drives backwards"]
+
+
+def test_headings_follow_the_path_through_a_stop() -> None:
+    """Left turn, a stop, and on: the heading waits, and goes on from there."""
+    angle = np.concatenate([np.linspace(-0.6, 0.0, 7), np.zeros(5), np.linspace(0.0, 2.4, 9)])
+    speed = np.where((np.arange(21) > 6) & (np.arange(21) < 12), 0.0, 5.0)
+    v = speed[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    np.testing.assert_allclose(headings(v, known=0.0, where=8), angle, atol=1e-9)
 
 
 def test_what_boxes_would_tell_is_absent() -> None:
