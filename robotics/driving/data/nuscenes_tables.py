@@ -128,6 +128,8 @@ def _wrong(row: Any, table: str) -> str:
             return (
                 f"row of {table}.json has a field of the wrong type: {key} must be {LENGTHS[key]} numbers (token {row['token']!r})"
             )
+        if key == "rotation" and abs(sum(v * v for v in value) - 1) > 1e-2:
+            return f"row of {table}.json has a rotation that is no unit quaternion: {value} (token {row['token']!r})"
     return ""
 
 

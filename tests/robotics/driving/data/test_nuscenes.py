@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.core.errors import InputError, UnknownNameError
 from robotics.driving.damage import Damage
@@ -17,6 +20,8 @@ from robotics.driving.scene import HISTORY_STEPS, Scene
 from robotics.driving.windows import windows
 from tests.robotics.driving.data import made_nuscenes as made
 from tests.robotics.driving.data.made_nuscenes import RATE, SPEED
+
+CASES = 40 if os.environ.get("EDGE_CASES") == "small" else 500
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +181,7 @@ def test_a_row_that_lacks_a_field_costs_its_keyframe(tmp_path: Path) -> None:
     [
         ("ego_pose", "pose-LIDAR_TOP-50", "rotation", [1, 0, 0], "rotation must be 4 numbers"),
         ("ego_pose", "pose-LIDAR_TOP-50", "translation", [1, None, 0], "translation must be 3 numbers"),
+        ("ego_pose", "pose-LIDAR_TOP-50", "rotation", [0, 0, 0, 0], "no unit quaternion"),
         ("sample", "s5", "timestamp", "late", "timestamp is str"),
         ("sample_annotation", "ann-car-5", "size", [1, 2, float("inf")], "size must be 3 numbers"),
     ],
@@ -208,6 +214,32 @@ def test_a_chain_that_breaks_or_turns_in_a_circle(tmp_path: Path) -> None:
     assert "token is not in sample.json: 'gone', which sample s9 refers to" in damage(broken)[-1]
     circle_ = changed(tmp_path / "b", lambda r: row(r, "sample", "s9").update(next="s3"))
     assert "circle" in damage(circle_)[-1]
+
+
+GARBAGE = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=4), st.lists(st.floats(), max_size=4)
+)
+
+
+@settings(deadline=None, max_examples=CASES)
+@given(st.data())
+def test_garbled_rows_raise_nothing(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
+    """Any value in any field of any table: reported, or harmless; what is read is finite."""
+    rows = made.tables(keyframes=4)
+    for _ in range(draw.draw(st.integers(1, 3))):
+        table = rows[draw.draw(st.sampled_from(sorted(rows)))]
+        one = draw.draw(st.sampled_from(table))
+        one[draw.draw(st.sampled_from(sorted(one)))] = draw.draw(GARBAGE)
+    root = tmp_path_factory.mktemp("garbled")
+    (root / "v1.0-mini").mkdir()
+    for name, content in rows.items():
+        (root / "v1.0-mini" / f"{name}.json").write_text(json.dumps(content))
+    data = NuScenes(root)
+    for name in data.names():
+        for scene in data.scenes(name):
+            for track in scene.tracks.values() if isinstance(scene, Scene) else ():
+                assert np.isfinite(track.xy).all()
+                assert np.isfinite(track.speed).all()
 
 
 def test_a_token_that_occurs_twice(tmp_path: Path) -> None:

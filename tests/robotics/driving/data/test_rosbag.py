@@ -13,11 +13,13 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: recordings are 
 
 from types import SimpleNamespace
 
+from edge.cli.zoo import NANO_PLANNER
 from edge.core.errors import InputError
 from robotics.driving.damage import Damage
 from robotics.driving.data.request import PlanRequest
 from robotics.driving.data.ros_images import pixels
 from robotics.driving.data.rosbag import Topics, requests, scenes
+from robotics.driving.planner import Planner
 from robotics.driving.scene import Scene
 from robotics.driving.windows import windows
 from tests.robotics.driving.data.made_bag import ACCEL, SPEED, T0_NS, position, write
@@ -59,6 +61,15 @@ def test_requests_at_every_front_picture(bag: Path) -> None:
     assert r.history.points[-1].v_mps == pytest.approx(SPEED + ACCEL * (t0 - 0.1), abs=1e-3)
     assert r.history.motion()[0] == pytest.approx(ACCEL, abs=1e-2)
     assert r.command == "GO_STRAIGHT"
+
+
+def test_a_request_goes_through_the_shipped_planner(bag: Path) -> None:
+    planner = Planner.load(NANO_PLANNER)
+    r = kept(requests(bag, stride_steps=60))[-1]
+    plan = planner.plan(r.images(planner.config.image_size), r.history, r.command)
+    assert plan.waypoints.shape == (5, 2)
+    assert np.isfinite(plan.waypoints).all()
+    assert plan.generation.lossless
 
 
 def test_early_pictures_say_why_they_are_left_out(bag: Path) -> None:

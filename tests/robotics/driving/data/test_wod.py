@@ -12,6 +12,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import ValidationError
 
 from edge.core.errors import InputError
@@ -23,6 +24,7 @@ from robotics.driving.data.submission import SubmissionInfo, read_submission, re
 from robotics.driving.data.tfrecord import framed
 from robotics.driving.data.wod_proto import message
 from robotics.driving.labels import Labeller, command_of
+from robotics.driving.picture import draw_plan
 from robotics.driving.scene import Scene
 from robotics.driving.windows import candidates, mirror, windows
 from tests.robotics.driving.data.made_wod import ACCEL, SPEED, e2ed_frame, position, shard
@@ -159,6 +161,13 @@ def test_mirrored() -> None:
     (a,), (b,) = windows(scene), windows(flipped)
     np.testing.assert_allclose(a.future * (1, -1), b.future, atol=1e-6)
     assert a.name != b.name
+
+
+def test_a_picture_of_a_frame(tmp_path: Path) -> None:
+    """Its own cameras, and no road around."""
+    (w,) = windows(scene_of(e2ed_frame(turn=9.0)))
+    path = draw_plan(w, w.future[9::10], tmp_path / "plan.png")
+    assert np.asarray(Image.open(path)).std() > 10
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------------
