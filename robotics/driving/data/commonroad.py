@@ -33,8 +33,12 @@ _KINDS: dict[str, RoadUser] = {
     "pedestrian": "pedestrian",
     "priorityVehicle": "emergency_vehicle",
     "constructionZone": "construction",
-    "roadBoundary": "construction",
 }
+"""Of obstacle types; others are taken to be vehicles."""
+
+_OBSTACLES = ("obstacle", "dynamicObstacle", "staticObstacle")
+_NOT_TRAFFIC = ("roadBoundary", "building", "pillar", "median_strip", "medianStrip", "environment")
+"""Types of things beside the road, which are no tracks."""
 
 
 def scenes(path: str | Path) -> Iterator[Scene | Damage]:
@@ -52,7 +56,7 @@ def scenes(path: str | Path) -> Iterator[Scene | Damage]:
         try:
             if element.tag == "lanelet":
                 lanes.append((_bound(element, "leftBound"), _bound(element, "rightBound")))
-            elif element.tag in ("obstacle", "dynamicObstacle", "staticObstacle"):
+            elif element.tag in _OBSTACLES and element.findtext("type", "").strip() not in _NOT_TRAFFIC:
                 track = _track(element, dt)
                 if track.track_id in tracks:
                     raise InputError("obstacle id is taken: give each its own")

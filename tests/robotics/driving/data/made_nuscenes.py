@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tests.robotics.driving.data.made_wod import jpeg
 
@@ -102,6 +103,8 @@ def write(root: Path, rows: Rows | None = None, version: str = "v1.0-mini") -> P
     (root / version).mkdir(parents=True)
     for name, content in rows.items():
         (root / version / f"{name}.json").write_text(json.dumps(content, indent=0))
+    (root / "maps").mkdir(exist_ok=True)
+    Image.new("L", (8, 8)).save(root / "maps" / "a.png")
     red = {"CAM_FRONT_LEFT": 50, "CAM_FRONT": 100, "CAM_FRONT_RIGHT": 150, "CAM_BACK": 200}
     for row in rows["sample_data"]:
         channel = row.get("filename", "none/none").split("/")[1]

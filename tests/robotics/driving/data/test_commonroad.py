@@ -94,6 +94,14 @@ def test_a_broken_obstacle_is_named_and_left_out(tmp_path: Path, body: str, says
     assert set(scene.tracks) == {11, 12, 13}
 
 
+def test_buildings_are_no_vehicles(tmp_path: Path) -> None:
+    beside = "<staticObstacle id='51'><type>building</type><shape><polygon/></shape></staticObstacle>"
+    scene, told = read(write(tmp_path / "a.xml", extra=beside))
+    assert told == []
+    assert scene is not None
+    assert set(scene.tracks) == {11, 12, 13}
+
+
 def test_intervals_and_double_ids(tmp_path: Path) -> None:
     interval = REST.replace("<exact>0</exact>", "<intervalStart>0.2</intervalStart><intervalEnd>0.4</intervalEnd>", 1)
     scene, told = read(write(tmp_path / "a.xml", extra=obstacle(f"{SHAPE}<initialState>{POSITION}{interval}</initialState>")))
