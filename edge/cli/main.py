@@ -17,6 +17,7 @@ from edge.cli.generate import Generate
 from edge.cli.plan import Plan
 from edge.cli.quantize import Quantize
 from edge.cli.serve import Serve
+from edge.cli.submit import DriveSubmit
 from edge.cli.trace import Trace
 from edge.cli.train import Convert, Train
 from edge.core.errors import EdgeError
@@ -29,7 +30,7 @@ COMMANDS = {
     "convert": Convert,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer},
     "quantize": Quantize,
-    "drive": {"data": DriveData, "reference": DriveReference},
+    "drive": {"data": DriveData, "reference": DriveReference, "submit": DriveSubmit},
     "trace": Trace,
 }
 

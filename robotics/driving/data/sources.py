@@ -107,9 +107,15 @@ def _wod(src: str, c: Choice) -> list[Source]:
     from robotics.driving.data import wod
 
     _no_names(c, "wod-e2e")
-    prefix = _WOD_SPLITS.get(c.split, c.split) if c.split else ""
-    files = [p for p in _files(src, lambda n: ".tfrecord" in n) if p.name.startswith(prefix)]
-    return [Source(p.name, partial(wod.scenes, str(p)), version=_version(p)) for p in files]
+    return [Source(p.name, partial(wod.scenes, str(p)), version=_version(p)) for p in wod_files(src, c.split)]
+
+
+def wod_files(src: str, split: str | None) -> list[Path]:
+    """The shards at SRC, of one split by their names. Raises InputError when there is nothing at SRC."""
+    if not Path(src).exists():
+        raise InputError(f"{src}: no such file or folder; give *.tfrecord files")
+    prefix = _WOD_SPLITS.get(split, split) if split else ""
+    return [p for p in _files(src, lambda n: ".tfrecord" in n) if p.name.startswith(prefix)]
 
 
 def _nuscenes(src: str, c: Choice) -> list[Source]:

@@ -25,6 +25,7 @@ def test_surface() -> None:
         "bench server",
         "serve",
         "drive data",
+        "drive submit",
         "drive reference",
         "trace",
     }
