@@ -36,7 +36,7 @@ class DriveData:
     topic: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CAMERA=NAME")] = ()
     """Topic of a recording, such as front=/camera/image or odometry=/odom, where its name does not tell."""
     stride: int = 5
-    """Steps of 0.1 s between windows."""
+    """Steps of 0.1 s between windows; of WOD-E2E every frame is one."""
     min_move_m: float = 5.0
     """Least way of the ego over the 7 s of a window; 0 keeps those who stand."""
     mirror: bool = False

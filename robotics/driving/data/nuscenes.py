@@ -1,78 +1,23 @@
-"""nuScenes from its JSON tables: keyframes at 2 Hz with cameras, boxes and ego poses, and each of them as a scene.
-
-Frames of reference. The ego frame of the set is the planner's own (x forward, y left, origin on the ground below the rear axle).
-The LiDAR frame, in which UniAD and VAD state their trajectories, has x to the right and y forward, and its origin on the roof; its
-trajectory is that of the LiDAR. Poses are taken in the ground plane: x, y and heading.
-"""
+"""nuScenes from its JSON tables: rows put together to keyframes at 2 Hz, and each of them as a scene."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from edge.core.errors import InputError, UnknownNameError
 from robotics.driving.damage import Damage
-from robotics.driving.data.motion import DT_S, F64, poses_at, track
+from robotics.driving.data.motion import F64
+from robotics.driving.data.nuscenes_keyframes import KINDS, Box, Camera, Keyframe, Pose, planar, spatial
+from robotics.driving.data.nuscenes_scenes import CHANNELS, runs, scene
 from robotics.driving.data.nuscenes_tables import Row, read_tables
-from robotics.driving.data.pictures import Picture, ordered
-from robotics.driving.scene import FUTURE_STEPS, HISTORY_STEPS, Ego, RoadUser, Scene, Track, to_ego
+from robotics.driving.scene import RoadUser, Scene
 
-CHANNELS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT")
 LIDAR = "LIDAR_TOP"
-EGO_SIZE_M = (4.084, 1.85)
-"""Length and width of the recording vehicle, as the planning benchmarks take them (UniAD)."""
-EGO_ID = 0
-GAP_S = 0.8
-"""Boxes of one object further apart in time are not joined: keyframes are 0.5 s apart."""
-
-_KINDS: tuple[tuple[str, RoadUser | None], ...] = (
-    ("vehicle.emergency", "emergency_vehicle"),
-    ("vehicle.bicycle", "cyclist"),
-    ("vehicle.motorcycle", "cyclist"),
-    ("vehicle", "vehicle"),
-    ("human", "pedestrian"),
-    ("animal", "animal"),
-    ("movable_object.barrier", "construction"),
-    ("movable_object.trafficcone", "construction"),
-    ("movable_object", "road_hazard"),
-    ("", None),
-)
-"""Beginnings of category names, the first that fits; None is left out (bicycle racks)."""
-
-Pose = tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """An annotated object at a keyframe, global frame: x y m and yaw; length, width m; kind None where the planner has none."""
-
-    instance: str
-    category: str
-    kind: RoadUser | None
-    pose: Pose
-    size_m: tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Keyframe:
-    """One sample. ego: pose in the global frame at the LiDAR's time; lidar: pose of the LiDAR in the ego frame.
-
-    pictures: files by channel.
-    """
-
-    token: str
-    index: int
-    timestamp_us: int
-    ego: Pose
-    lidar: Pose
-    pictures: Mapping[str, Path]
-    boxes: tuple[Box, ...]
 
 
 class NuScenes:
@@ -117,13 +62,13 @@ class NuScenes:
         """Every keyframe of a scene as a planning scene at 10 Hz with its own pictures and the boxes around it."""
         found = self.keyframes(name)
         whole = [k for k in found if isinstance(k, Keyframe)]
-        motion, boxes = self._ego_motion(name), _runs(whole)
+        motion, boxes = self._ego_motion(name), runs(whole)
         for item in found:
             if isinstance(item, Damage):
                 yield item
             elif item.index % stride_keyframes == 0:
                 try:
-                    yield _scene(name, item, motion, boxes)
+                    yield scene(name, item, motion, boxes)
                 except InputError as e:
                     yield Damage(f"{name} keyframe {item.index} ({item.token})", str(e))
 
@@ -183,15 +128,25 @@ class NuScenes:
             ego=planar(ego),
             lidar=planar(mount),
             pictures={c: self.root / data[c]["filename"] for c in data if c.startswith("CAM_")},
+            cameras={c: self._camera(row) for c, row in data.items() if c.startswith("CAM_")},
             boxes=tuple(self._box(row) for row in self._annotations.get(token, ())),
         )
+
+    def _camera(self, row: Row) -> Camera:
+        asker = f"sample_data {row['token']!r}"
+        found = self.tables.get("calibrated_sensor", row["calibrated_sensor_token"], asker)
+        try:
+            intrinsic = np.array(found["camera_intrinsic"], dtype=np.float64).reshape(3, 3)
+        except (ValueError, TypeError):
+            raise InputError(f"camera intrinsic is not 3 by 3 numbers: calibrated_sensor {found['token']!r}") from None
+        return Camera(intrinsic, spatial(found))
 
     def _box(self, row: Row) -> Box:
         asker = f"sample_annotation {row['token']!r}"
         instance = self.tables.get("instance", row["instance_token"], asker)
         category = self.tables.get("category", instance["category_token"], f"instance {row['instance_token']!r}")["name"]
         attributes = {self.tables.get("attribute", t, asker)["name"] for t in row["attribute_tokens"]}
-        kind: RoadUser | None = next(k for start, k in _KINDS if category.startswith(start))
+        kind: RoadUser | None = next(k for start, k in KINDS if category.startswith(start))
         if "cycle.without_rider" in attributes:
             kind = None
         width, length, _ = row["size"]
@@ -209,83 +164,3 @@ class NuScenes:
 def opened(root: str, version: str | None = None) -> NuScenes:
     """`NuScenes(root, version)`, kept for the next scene of the same process: the tables of the whole set take minutes to read."""
     return NuScenes(root, version)
-
-
-def planar(row: Row) -> Pose:
-    """x, y and heading of a row with `translation` and the quaternion `rotation`."""
-    w, x, y, z = row["rotation"]
-    return (
-        float(row["translation"][0]),
-        float(row["translation"][1]),
-        float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))),
-    )
-
-
-def future(keyframes: list[Keyframe], index: int, steps: int = 6, frame: Literal["ego", "lidar"] = "ego") -> F64:
-    """Where the ego is at the next `steps` keyframes (0.5 s each): [n <= steps, 2] m, in the frame of keyframe `index`.
-
-    ego: the rear axle, x forward, y left. lidar: the LiDAR, x right, y forward (UniAD, VAD). Shorter where the scene ends or a
-    keyframe is missing.
-    """
-    now = next(k for k in keyframes if k.index == index)
-    by_index = {k.index: k for k in keyframes}
-    points = []
-    for n in range(index + 1, index + steps + 1):
-        if n not in by_index:
-            break
-        points.append(compose(by_index[n].ego, by_index[n].lidar)[:2] if frame == "lidar" else by_index[n].ego[:2])
-    origin = compose(now.ego, now.lidar) if frame == "lidar" else now.ego
-    return to_ego(np.array(points, dtype=np.float64).reshape(-1, 2), origin).astype(np.float64)
-
-
-def compose(outer: Pose, inner: Pose) -> Pose:
-    """The pose `inner`, given in the frame of `outer`, in the frame that `outer` is given in."""
-    c, s = np.cos(outer[2]), np.sin(outer[2])
-    return outer[0] + c * inner[0] - s * inner[1], outer[1] + s * inner[0] + c * inner[1], outer[2] + inner[2]
-
-
-# --- scenes -----------------------------------------------------------------------------------------------------------------
-
-
-def _runs(keyframes: list[Keyframe]) -> list[tuple[F64, F64, Box]]:
-    """Every object over the keyframes that show it without a gap: (times s [N], poses [N, 3], one of its boxes)."""
-    seen: dict[str, list[tuple[float, Box]]] = defaultdict(list)
-    for k in keyframes:
-        for box in k.boxes:
-            if box.kind is not None:
-                seen[box.instance].append((k.timestamp_us * 1e-6, box))
-    out = []
-    for rows in seen.values():
-        times = np.array([t for t, _ in rows])
-        poses = np.array([b.pose for _, b in rows])
-        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(times) > GAP_S) + 1):
-            out.append((times[part], poses[part], rows[part[0]][1]))
-    return out
-
-
-def _scene(name: str, k: Keyframe, motion: tuple[F64, F64, F64], runs: list[tuple[F64, F64, Box]]) -> Scene:
-    t0 = k.timestamp_us * 1e-6
-    times, xy, yaw = motion
-    ego = _track(EGO_ID, times, xy, yaw, t0, EGO_SIZE_M, "vehicle")
-    if ego is None:
-        raise InputError(f"ego pose is missing at the keyframe: {k.token!r}")
-    tracks = {EGO_ID: ego}
-    for n, (its_times, poses, box) in enumerate(runs, start=1):
-        made = _track(n, its_times, poses[:, :2], poses[:, 2], t0, box.size_m, box.kind or "vehicle")
-        if made is not None:
-            tracks[n] = made
-    pictures: dict[str, Picture] = dict(k.pictures)
-    cameras = ordered(pictures, f"{name} {k.token}", CHANNELS)
-    moment = Ego(EGO_ID, HISTORY_STEPS, f"{k.index:03d}", cameras, stamp_ns=k.timestamp_us * 1000)
-    return Scene(name, "nuscenes", (), tracks, DT_S, moment)
-
-
-def _track(number: int, times: F64, xy: F64, yaw: F64, t0: float, size_m: tuple[float, float], kind: RoadUser) -> Track | None:
-    """The part of a motion within 2 s before and 5 s after t0, on steps of 0.1 s; None where it has no step there."""
-    steps = np.arange(-HISTORY_STEPS, FUTURE_STEPS + 1)
-    at = t0 + steps * DT_S
-    inside = (at >= times[0] - 1e-4) & (at <= times[-1] + 1e-4) if len(times) else np.zeros(len(at), bool)
-    if not inside.any():
-        return None
-    where, heading = poses_at(times, xy, yaw, at[inside])
-    return track(number, int(steps[inside][0]) + HISTORY_STEPS, where, heading, size_m, kind)

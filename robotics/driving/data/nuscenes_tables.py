@@ -29,7 +29,7 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "filename": str,
     },
     "ego_pose": {"timestamp": int, "rotation": list, "translation": list},
-    "calibrated_sensor": {"sensor_token": str, "rotation": list, "translation": list},
+    "calibrated_sensor": {"sensor_token": str, "rotation": list, "translation": list, "camera_intrinsic": list},
     "sensor": {"channel": str},
     "sample_annotation": {
         "sample_token": str,

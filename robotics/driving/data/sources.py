@@ -162,7 +162,7 @@ def _rosbag(src: str, c: Choice) -> list[Source]:
 def _topics(given: tuple[str, ...]):
     from dataclasses import fields
 
-    from robotics.driving.data.rosbag import Topics
+    from robotics.driving.data.rosbag_index import Topics
 
     known, chosen = [f.name for f in fields(Topics)], {}
     for item in given:

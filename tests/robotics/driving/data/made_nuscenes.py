@@ -16,6 +16,7 @@ SPEED, RATE = 8.0, 0.1
 START_YAW = 0.7
 LIDAR_MOUNT = (0.94, 0.0, -np.pi / 2)
 """x, y, yaw of the LiDAR in the ego frame: its x axis points to the right."""
+INTRINSIC = [[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]
 CAR_AHEAD_M = 15.0
 
 Rows = dict[str, list[dict]]
@@ -46,7 +47,7 @@ def tables(keyframes: int = 20) -> Rows:
     out["sensor"] = [{"token": f"sensor-{c}", "channel": c, "modality": "lidar" if "LIDAR" in c else "camera"} for c in channels]
     out["calibrated_sensor"] = [
         {"token": f"cal-{c}", "sensor_token": f"sensor-{c}", "translation": [LIDAR_MOUNT[0], LIDAR_MOUNT[1], 1.8],
-         "rotation": quaternion(LIDAR_MOUNT[2]), "camera_intrinsic": [] if "LIDAR" in c else np.eye(3).tolist()}
+         "rotation": quaternion(LIDAR_MOUNT[2]), "camera_intrinsic": [] if "LIDAR" in c else INTRINSIC}
         for c in channels
     ]  # fmt: skip
     names = {"car": "vehicle.car", "walker": "human.pedestrian.adult", "cone": "movable_object.trafficcone"}

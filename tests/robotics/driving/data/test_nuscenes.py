@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from edge.core.errors import InputError, UnknownNameError
 from robotics.driving.damage import Damage
-from robotics.driving.data.nuscenes import Keyframe, NuScenes, future
+from robotics.driving.data.nuscenes import NuScenes
+from robotics.driving.data.nuscenes_keyframes import Keyframe, future
 from robotics.driving.labels import Labeller, command_of, lateral_by_path
 from robotics.driving.scene import HISTORY_STEPS, Scene
 from robotics.driving.windows import windows
@@ -246,6 +247,19 @@ def test_a_token_that_occurs_twice(tmp_path: Path) -> None:
     data = changed(tmp_path, lambda r: r["sensor"].append(dict(r["sensor"][0], channel="OTHER")))
     assert "token occurs twice in sensor.json" in damage(data)[0]
     assert len([s for s in data.scenes("scene-0001") if isinstance(s, Scene)]) == 20
+
+
+def test_calibrations(data: NuScenes, tmp_path: Path) -> None:
+    """A camera that looks ahead: its z axis is the ego's x, its x axis points to the right."""
+    rows = made.tables(keyframes=2)
+    row(rows, "calibrated_sensor", "cal-CAM_FRONT").update(rotation=[0.5, -0.5, 0.5, -0.5], translation=[1.7, 0.0, 1.5])
+    (first, _) = keyframes(NuScenes(made.write(tmp_path / "a", rows)))
+    camera = first.cameras["CAM_FRONT"]
+    np.testing.assert_allclose(camera.to_ego @ [2.0, 1.0, 10.0, 1.0], [11.7, -2.0, 0.5, 1.0], atol=1e-12)
+    np.testing.assert_array_equal(camera.intrinsic, [[50, 0, 32], [0, 50, 24], [0, 0, 1]])
+    row(rows, "calibrated_sensor", "cal-CAM_BACK")["camera_intrinsic"] = [1]
+    broken = NuScenes(made.write(tmp_path / "b", rows))
+    assert "camera intrinsic is not 3 by 3 numbers: calibrated_sensor 'cal-CAM_BACK'" in damage(broken)[0]
 
 
 def test_a_picture_that_is_not_there(tmp_path: Path) -> None:

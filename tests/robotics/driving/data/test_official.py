@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from robotics.driving.data import wod
-from robotics.driving.data.nuscenes import Keyframe, NuScenes
+from robotics.driving.data.nuscenes import NuScenes
+from robotics.driving.data.nuscenes_keyframes import Keyframe
 from robotics.driving.data.submission import SubmissionInfo, write_submission
 from robotics.driving.data.wod_proto import _MESSAGES, CAMERA_NAMES, INTENTS, PACKAGE, message
 from tests.robotics.driving.data import made_nuscenes

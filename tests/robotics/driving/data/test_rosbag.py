@@ -18,7 +18,8 @@ from edge.core.errors import InputError
 from robotics.driving.damage import Damage
 from robotics.driving.data.request import PlanRequest
 from robotics.driving.data.ros_images import pixels
-from robotics.driving.data.rosbag import Topics, requests, scenes
+from robotics.driving.data.rosbag import requests, scenes
+from robotics.driving.data.rosbag_index import Topics
 from robotics.driving.planner import Planner
 from robotics.driving.scene import Scene
 from robotics.driving.windows import windows
