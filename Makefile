@@ -11,11 +11,11 @@ SGLANG := .venv-sglang
 
 $(STAMP): pyproject.toml constraints-cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[drive,sim,serve]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[drive,sim,robot,serve]'
 	touch $@
 
 $(VENV)/.installed-dev: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[drive,sim,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[drive,sim,robot,serve,dev]'
 	touch $@
 
 run: $(STAMP)  ## the main job: plan a demo scene with every strategy, print one table, draw one picture

@@ -54,7 +54,8 @@ class BlockDiffusion:
         x = self.forward.embed(tokens, batch.patches)
         hidden = self.forward.hidden(x, positions, grid.chunks, grid.last, grid.want)
         clean, *drafts = self.forward.logits(hidden).split([len(self.scaffold), *[self.drafted.shape[0]] * 2], dim=1)
-        return block_diffusion(clean, torch.stack(drafts), batch.answers, masked, self.drafted, self.scaffold, self.recipe.weights)
+        each = (clean, torch.stack(drafts), batch.answers, masked, self.drafted)
+        return block_diffusion(*each, self.scaffold, self.recipe.weights, batch.trained)
 
     def _corruption(self, size: int) -> Corruption:
         if size not in self._noise:

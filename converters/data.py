@@ -19,6 +19,7 @@ from torch import Tensor
 from converters import tokenizer as tok
 from converters.dataset import PLACE, Folder, open_all
 from converters.images import jitter, patchify
+from converters.losses import check_sections
 from converters.recipe import Source
 from converters.scratch import MERGE, PATCH
 from converters.tokenizer import NanoTokenizer
@@ -38,7 +39,8 @@ class Batch:
     """Samples of one step: prompt, answer, then padding on the right.
 
     tokens: int64 [B, L]; positions: int64 [3, B, L], M-RoPE; prompt_rows: int64 [B]; answers: int64 [B, N];
-    patches: float32 [B * cameras * G, 3 * 14 * 14]; ids: of the records.
+    patches: float32 [B * cameras * G, 3 * 14 * 14]; ids: of the records. trained: bool [B, N], false for rows of sections that a
+    record marks as absent; None when no record does.
     """
 
     tokens: Tensor
@@ -47,6 +49,7 @@ class Batch:
     answers: Tensor
     patches: Tensor
     ids: tuple[str, ...]
+    trained: Tensor | None = None
 
     @property
     def uniform(self) -> bool:
@@ -82,6 +85,7 @@ class Corpus:
                 prompt = np.asarray(ids, dtype=np.int32)
                 if int((prompt == image).sum()) != cameras:
                     raise InputError(f"{folder.path}: record {r['id']}: the prompt holds a special token beside {PLACE!r}")
+                check_sections(r["absent"], (s.name for s in scaffold.sections), f"absent of {folder.path}, record {r['id']}")
                 prompts.append(np.repeat(prompt, np.where(prompt == image, rows, 1)))
                 try:
                     answers.append(fill(r["values"]))
@@ -134,11 +138,27 @@ class Corpus:
         if strength:
             pixels = jitter(pixels, strength, np.random.default_rng([*seed, 3]))
         patches = patchify(torch.from_numpy(pixels), temporal=1)
-        return Batch(tokens, positions, torch.tensor(lengths), answers, patches, tuple(self.id(r) for r in records))
+        return Batch(
+            tokens, positions, torch.tensor(lengths), answers, patches, tuple(self.id(r) for r in records), self._trained(records)
+        )
+
+    def _trained(self, records: Sequence[int]) -> Tensor | None:
+        absent = [self._record(r)["absent"] for r in records]
+        if not any(absent):
+            return None
+        out = torch.ones(len(records), len(self.scaffold), dtype=torch.bool)
+        for b, names in enumerate(absent):
+            for s in self.scaffold.sections:
+                if s.name in names:
+                    out[b, s.start : s.end] = False
+        return out
 
     def id(self, record: int) -> str:
+        return self._record(record)["id"]
+
+    def _record(self, record: int) -> dict[str, Any]:
         f = self._folder(record)
-        return self.folders[f].records[record - self.starts[f]]["id"]
+        return self.folders[f].records[record - self.starts[f]]
 
     def _folder(self, record: int) -> int:
         return int(np.searchsorted(self.starts, record, side="right")) - 1

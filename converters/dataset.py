@@ -1,7 +1,8 @@
 """Dataset folders of format "edge.sft/1": what the room of the data writes and training reads.
 
     meta.json       {"schema": "edge.sft/1", "records": N, "image_size": [H, W], "cameras": 3, "template": ..., ...}
-    records.jsonl   {"id", "prompt" with `<image>` once, "values": one string per hole of the template, ...}
+    records.jsonl   {"id", "prompt" with `<image>` once, "values": one string per hole of the template,
+                    "absent": sections whose values are fillers that nothing may be learned from (if any), ...}
     images.npy      uint8 [N, cameras, H, W, 3], memory-mapped
 
 Keys beyond these are left alone.
@@ -89,11 +90,12 @@ def _records(file: Path, count: int) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             _ = str(row["id"]), row["prompt"].count(PLACE), list(row["values"])
+            absent = [str(name) for name in row.get("absent", ())]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{file}: line {n} must be a JSON object with id, prompt and values: got {line[:60]!r}") from None
         if row["prompt"].count(PLACE) != 1:
             raise InputError(f"{file}: line {n} ({row['id']}): the prompt must hold {PLACE!r} once: got {row['prompt'][:60]!r}")
-        out.append({"id": str(row["id"]), "prompt": row["prompt"], "values": row["values"]})
+        out.append({"id": str(row["id"]), "prompt": row["prompt"], "values": row["values"], "absent": absent})
     return out
 
 

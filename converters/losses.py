@@ -53,15 +53,17 @@ def section_index(scaffold: Scaffold) -> Tensor:
     return out
 
 
-def next_token(logits: Tensor, answers: Tensor, weights: Tensor, scaffold: Scaffold) -> Loss:
+def next_token(logits: Tensor, answers: Tensor, weights: Tensor, scaffold: Scaffold, trained: Tensor | None = None) -> Loss:
     """AR stage: weighted mean cross-entropy of every answer row.
 
     logits: [B, N, V], row i predicts answer row i (the last prompt row predicts row 0); answers: int64 [B, N]; weights: [N].
+    trained: bool [B, N], false for rows that carry no loss (`Batch.trained`); what a row weighs does not depend on the others.
     parts: "<section>" is the unweighted mean over its open rows.
     """
     each = F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none").view(answers.shape)
-    total = (each * weights).sum() / (weights.sum() * answers.shape[0])
-    return Loss(total, by_section(each.detach(), (~scaffold.frozen).expand_as(each), scaffold))
+    counted = torch.ones_like(each, dtype=torch.bool) if trained is None else trained
+    total = (each * weights * counted).sum() / (weights.sum() * answers.shape[0])
+    return Loss(total, by_section(each.detach(), counted & ~scaffold.frozen, scaffold))
 
 
 def by_section(each: Tensor, counted: Tensor, scaffold: Scaffold) -> dict[str, float]:
@@ -82,6 +84,7 @@ def block_diffusion(
     drafted: Tensor,
     scaffold: Scaffold,
     weights: Weights,
+    trained: Tensor | None = None,
 ) -> Loss:
     """Convert stage (Fast-dDrive, arXiv 2605.23163, section-aware loss):
 
@@ -91,15 +94,16 @@ def block_diffusion(
     distribution for that row. What self-speculation accepts is agreement with that distribution's largest entry, right or wrong.
 
     clean: [B, N, V], predictions of every answer row by the row before it; drafts: [2, B, O, V], of the rows `drafted` (int64
-    [O]) by the noisy row before; answers: int64 [B, N]; masked: bool [2, B, N].
+    [O]) by the noisy row before; answers: int64 [B, N]; masked: bool [2, B, N]; trained: as in `next_token`.
     parts: per section the mean noisy CE against the labels, "clean", and "agree": the share of masked rows whose draft is the
     clean half's choice.
     """
     items = 2 * answers.numel()
     labels = answers[:, drafted]
-    counted = masked[:, :, drafted]
+    told = torch.ones_like(answers, dtype=torch.bool) if trained is None else trained
+    counted = (masked & told)[:, :, drafted]
     size = drafts.shape[-1]
-    each_clean = F.cross_entropy(clean.flatten(0, 1), answers.flatten(), reduction="none")
+    each_clean = F.cross_entropy(clean.flatten(0, 1), answers.flatten(), reduction="none")[told.flatten()]
     chosen = drafts[counted]  # [rows, V]: only masked rows go on
     hard = F.cross_entropy(chosen, labels.expand_as(counted)[counted], reduction="none")
     teacher = clean.detach()[:, drafted].expand(2, -1, -1, size)[counted]

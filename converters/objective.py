@@ -46,4 +46,4 @@ class NextToken:
             chunks, last = causal_plans(rows, want, self.forward.dtype)
         x = self.forward.embed(batch.tokens[:, :rows], batch.patches)
         hidden = self.forward.hidden(x, batch.positions[:, :, :rows], chunks, last, want)
-        return next_token(self.forward.logits(hidden), batch.answers, self.weights, self.scaffold)
+        return next_token(self.forward.logits(hidden), batch.answers, self.weights, self.scaffold, batch.trained)

@@ -14,24 +14,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DriveData:
-    """Write a training set: scenes of the traffic simulator or a recorded file, rendered and labelled; or recode one."""
+    """Write a training set from simulated, recorded or public data: pictures, labels, trajectories; or recode one."""
 
     source: Positional[str]
-    """sim, a recorded FILE.npz, or a data set folder to write again in another coding."""
+    """sim, highway-env, a recorded FILE.npz, WOD-E2E *.tfrecord files, a nuScenes folder, CommonRoad *.xml files, a rosbag or MCAP
+    recording; or a data set folder to write again in another coding."""
     out: Path
     """Folder to write."""
+    format: Literal["sim", "highway-env", "recorded", "wod-e2e", "nuscenes", "commonroad", "rosbag"] | None = None
+    """What the source is; told by its name and what is in it if not given."""
     seeds: str = "0:100"
     """Seeds of simulated scenes, FIRST:END."""
     kinds: tuple[str, ...] = ()
-    """Kinds of simulated scenes in turn; by seed if none is named."""
-    split: str = "train"
-    """Split of a recorded file."""
+    """Kinds of simulated scenes, or highway-env environments, in turn; by seed, or all, if none is named."""
+    split: str | None = None
+    """train, val or test (of nuScenes mini, trainval or test); all there is if not given, but train of a recorded file."""
     only: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SCENE")] = ()
     """Only this recorded scene; may be given several times."""
     without: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SCENE")] = ()
     """Leave this recorded scene out; may be given several times."""
+    topic: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CAMERA=NAME")] = ()
+    """Topic of a recording, such as front=/camera/image or odometry=/odom, where its name does not tell."""
     stride: int = 5
-    """Steps of 0.1 s between windows."""
+    """Steps of 0.1 s between windows; of WOD-E2E every frame is one."""
+    min_move_m: float = 5.0
+    """Least way of the ego over the 7 s of a window; 0 keeps those who stand."""
     mirror: bool = False
     """Also write every scene mirrored."""
     coding: Literal["fitted-offset", "cv-offset", "absolute"] = "cv-offset"
@@ -48,17 +55,36 @@ class DriveData:
     def run(self) -> int:
         import sys
 
-        from robotics.driving import dataset, recode
+        from robotics.driving.data.convert import convert, summary
+        from robotics.driving.data.sources import Choice
+        from robotics.driving.recode import is_folder, recode
 
         coding = self._coding()
-        common = {"stride": self.stride, "mirror": self.mirror, "coding": coding, "limit": self.limit, "workers": self.workers}
-        if self.source == "sim":
-            meta = dataset.simulated(self.out, self.seeds, self.kinds, **common)
-        elif Path(self.source).is_dir():
-            meta = recode.recode(Path(self.source), self.out, coding)
+        if self.format is None and is_folder(Path(self.source)):
+            meta = recode(Path(self.source), self.out, coding)
         else:
-            meta = dataset.recorded(self.out, Path(self.source), self.split, only=self.only, without=self.without, **common)
-        print(f"edge: wrote {meta['records']} records to {self.out}; dropped: {meta['dropped'] or 'none'}", file=sys.stderr)
+            choice = Choice(
+                split=self.split,
+                only=self.only,
+                without=self.without,
+                seeds=self.seeds,
+                kinds=self.kinds,
+                topics=self.topic,
+                stride_steps=self.stride,
+            )
+            meta = convert(
+                self.source,
+                self.out,
+                format_=self.format,
+                choice=choice,
+                coding=coding,
+                mirror=self.mirror,
+                min_move_m=self.min_move_m,
+                limit=self.limit,
+                workers=self.workers,
+            )
+        for line in summary(meta, self.out):
+            print(f"edge: {line}", file=sys.stderr)
         return 0
 
     def _coding(self) -> TrajectoryCoding:

@@ -18,6 +18,7 @@ from edge.cli.generate import Generate
 from edge.cli.plan import Plan
 from edge.cli.quantize import Quantize
 from edge.cli.serve import Serve
+from edge.cli.submit import DriveSubmit
 from edge.cli.trace import Trace
 from edge.cli.train import Convert, Train
 from edge.core.errors import EdgeError
@@ -30,7 +31,7 @@ COMMANDS = {
     "convert": Convert,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer, "render": BenchRender},
     "quantize": Quantize,
-    "drive": {"data": DriveData, "reference": DriveReference, "eval": DriveEval},
+    "drive": {"data": DriveData, "reference": DriveReference, "eval": DriveEval, "submit": DriveSubmit},
     "trace": Trace,
 }
 

@@ -2,11 +2,12 @@
 
     meta.json       schema, counts, camera geometry, the answer template and the planner's conventions
     records.jsonl   {"id", "scene", "prompt", "values": one string per hole, "waypoints": [5, 2] m,
-                    "history", "command"}
+                    "history", "command"} and, where the source does not tell all sections, "absent": their names
     images.npy      uint8 [N, 3, H, W, 3], meant to be memory-mapped
 
 `waypoints`, `history` and `command` let another `TrajectoryCoding` be applied without rendering again (`recode`). A folder is
-written scene by scene into `<out>.partial` and renamed when complete; an interrupted run with the same settings goes on.
+written source by source into `<out>.partial` and renamed when complete; an interrupted run with the same settings goes on. What
+does not become a record is in the meta: `dropped` counts moments by reason, `damaged` lists each unreadable piece of a source.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,26 +31,37 @@ from edge.core.errors import InputError
 from robotics.driving import windows as windowing
 from robotics.driving.answer import PlannerConfig, values
 from robotics.driving.coding import WAYPOINT_TIMES_S, TrajectoryCoding, clamp
-from robotics.driving.labels import Labeller, navigation_command
+from robotics.driving.damage import Damage
+from robotics.driving.labels import Labeller, command_of
 from robotics.driving.overlap import seen_in, shared_tracks
 from robotics.driving.prompt import history_of, prompt_text
 from robotics.driving.recorded import load_recorded
-from robotics.driving.render import render
 from robotics.driving.scene import CAMERAS, Scene, Window
+from robotics.driving.views import views
 
 SCHEMA = "edge.sft/1"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A scene that is made where it is needed, in a worker process: `load` must be picklable.
+    """Scenes that are made where they are needed, in a worker process: `load` must be picklable.
 
-    skip: tracks that stay in the traffic but are not driven, as they belong to another split.
+    load: gives one scene, or scenes one after the other with a Damage in place of each that cannot be read. skip: tracks that stay
+    in the traffic but are not driven, as they belong to another split. version: changes when what is loaded does.
     """
 
     name: str
-    load: Callable[[], Scene]
+    load: Callable[[], Scene | Iterable[Scene | Damage]]
     skip: frozenset[int] = frozenset()
+    version: str = ""
+
+    def scenes(self) -> Iterator[Scene | Damage]:
+        """What `load` gives, one by one. A source that is refused as a whole is one Damage."""
+        try:
+            loaded = self.load()
+            yield from (loaded,) if isinstance(loaded, Scene) else loaded
+        except InputError as e:
+            yield Damage(self.name, str(e))
 
 
 def recorded_sources(
@@ -82,6 +94,14 @@ def simulated_sources(seeds: Iterable[int], kinds: Iterable[str | None] = (None,
     ]
 
 
+def seed_range(seeds: str) -> range:
+    """FIRST:END as a range. Raises InputError for anything else."""
+    first, _, end = seeds.partition(":")
+    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+        raise InputError(f"--seeds {seeds!r}: give FIRST:END with FIRST below END, such as 0:400")
+    return range(int(first), int(end))
+
+
 def _simulated_scene(seed: int, kind: str | None, seconds: float) -> Scene:
     from robotics.driving.simulate import simulate
 
@@ -94,7 +114,7 @@ def _simulated_scene(seed: int, kind: str | None, seconds: float) -> Scene:
 def record(window: Window, labeller: Labeller, config: PlannerConfig) -> tuple[dict[str, Any], list[str]]:
     """One example and the statistics it counts for. Raises InputError, whose text says why, for a window that cannot be written."""
     history = history_of(window)
-    command = navigation_command(window)
+    command = command_of(window)
     labels = labeller.label(window)
     steps = np.round(WAYPOINT_TIMES_S / window.scene.dt_s).astype(int) - 1
     waypoints = np.asarray(window.future, dtype=np.float64)[steps]
@@ -110,38 +130,75 @@ def record(window: Window, labeller: Labeller, config: PlannerConfig) -> tuple[d
         "history": history.model_dump(mode="json"),
         "command": command,
     }
+    if absent := labeller.absent():
+        row["absent"] = list(absent)
     tags = [f"source {window.scene.source}", f"command {command}", f"longitudinal {labels.longitudinal}"]
-    return row, [*tags, f"lateral {labels.lateral}", *(f"yes {key}" for key in sorted(labels.critical_objects))]
+    tags += [f"lateral {labels.lateral}", *(f"yes {key}" for key in sorted(labels.critical_objects))]
+    return row, [*tags, *(f"absent {section}" for section in absent)]
 
 
-def _write_part(source: Source, part: Path, stride_steps: int, mirror: bool, config: PlannerConfig) -> Path:
-    """Render and label one scene into `part`.npy and `part`.json; the json is written last, so its presence means done."""
-    done = part.with_suffix(".json")
+@dataclass
+class _Part:
+    """What one source gave."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    tags: list[list[str]] = field(default_factory=list)
+    images: list[np.ndarray] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, scene: Scene, skip: frozenset[int], job: _Job) -> None:
+        """Every moment of a scene that can be a record; the others are counted with the reason."""
+        labeller = Labeller(scene)
+        for track, step, why_not in windowing.candidates(scene, job.stride_steps, job.min_move_m):
+            if why_not:
+                self.dropped[why_not] += 1
+                continue
+            if track.track_id in skip:
+                self.dropped["vehicle is also in the split to avoid"] += 1
+                continue
+            window = windowing.window_at(scene, track.track_id, step)
+            try:
+                row, its_tags = record(window, labeller, job.config)
+                seen = views(window, job.config.image_size)
+            except InputError as e:
+                self.dropped[str(e).split(":")[0]] += 1
+                if scene.ego is not None:
+                    self.damaged.append((window.name, str(e)))
+                continue
+            self.rows.append(row)
+            self.tags.append(its_tags)
+            self.images.append(seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The settings of a folder that shape its records."""
+
+    stride_steps: int
+    mirror: bool
+    min_move_m: float
+    config: PlannerConfig
+
+
+def _write_part(source: Source, path: Path, job: _Job) -> Path:
+    """Show and label one source's scenes into `path`.npy and `path`.json; the json is written last, so its presence means done."""
+    done = path.with_suffix(".json")
     if done.exists():
         return done
-    rows: list[dict[str, Any]] = []
-    tags: list[list[str]] = []
-    images: list[np.ndarray] = []
-    dropped: Counter[str] = Counter()
-    scene = source.load()
-    for copy in (scene, windowing.mirror(scene)) if mirror else (scene,):
-        labeller = Labeller(copy)
-        for window in windowing.windows(copy, stride_steps=stride_steps):
-            if window.track_id in source.skip:
-                dropped["vehicle is also in the split to avoid"] += 1
-                continue
-            try:
-                row, its_tags = record(window, labeller, config)
-            except InputError as e:
-                dropped[str(e).split(":")[0]] += 1
-                continue
-            rows.append(row)
-            tags.append(its_tags)
-            images.append(render(copy, window.step, window.track_id, size=config.image_size))
-    h, w = config.image_size
-    np.save(part.with_suffix(".npy"), np.stack(images) if images else np.zeros((0, len(CAMERAS), h, w, 3), np.uint8))
-    temporary = part.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"rows": rows, "tags": tags, "dropped": dropped}), encoding="utf-8")
+    part = _Part()
+    for scene in source.scenes():
+        if isinstance(scene, Damage):
+            part.damaged.append((scene.where, scene.reason))
+            part.dropped[scene.rule] += 1
+            continue
+        for copy in (scene, windowing.mirror(scene)) if job.mirror else (scene,):
+            part.add(copy, source.skip, job)
+    h, w = job.config.image_size
+    np.save(path.with_suffix(".npy"), np.stack(part.images) if part.images else np.zeros((0, len(CAMERAS), h, w, 3), np.uint8))
+    temporary = path.with_suffix(".tmp")
+    content = {"rows": part.rows, "tags": part.tags, "dropped": part.dropped, "damaged": part.damaged}
+    temporary.write_text(json.dumps(content), encoding="utf-8")
     os.replace(temporary, done)
     return done
 
@@ -156,6 +213,7 @@ def write(
     config: PlannerConfig | None = None,
     stride_steps: int = 5,
     mirror: bool = False,
+    min_move_m: float = windowing.MOVE_M,
     limit: int | None = None,
     workers: int = 1,
     note: str = "",
@@ -163,16 +221,17 @@ def write(
 ) -> dict[str, Any]:
     """Write the dataset folder `out` and return its meta.
 
-    stride_steps: steps between windows of a track; mirror: add every scene reflected left to right; limit: stop after this many
-    records; workers: processes; note: where the data came from, kept in the meta. Raises InputError when `out` exists or
-    nothing is left to write.
+    stride_steps: steps between windows of a track; mirror: add every scene reflected left to right; min_move_m: least way of
+    the ego over a window; limit: stop after this many records; workers: processes; note: where the data came from, kept in the
+    meta. Raises InputError when `out` exists or nothing is left to write.
     """
     out, config, sources = Path(out), config or PlannerConfig(), list(sources)
     if out.exists():
         raise InputError(f"{out}: exists; choose another folder or remove it")
     work = out.with_name(out.name + ".partial")
-    settings = {"planner": config.model_dump(mode="json"), "stride": stride_steps, "mirror": mirror}
-    settings["sources"] = [[s.name, sorted(s.skip)] for s in sources]
+    job = _Job(stride_steps, mirror, min_move_m, config)
+    settings = {"planner": config.model_dump(mode="json"), "stride": stride_steps, "mirror": mirror, "move": min_move_m}
+    settings["sources"] = [[s.name, sorted(s.skip), s.version] for s in sources]
     stamp = work / "settings.json"
     if work.exists() and (not stamp.exists() or json.loads(stamp.read_text()) != json.loads(json.dumps(settings))):
         shutil.rmtree(work)
@@ -183,7 +242,7 @@ def write(
     total = 0
     with _progress(show_progress) as bar:
         task = bar.add_task(out.name, total=len(sources), records=0)
-        for done in _parts(sources, work, workers, stride_steps, mirror, config):
+        for done in _parts(sources, work, workers, job):
             parts.append(done)
             total += len(json.loads(done.read_text())["rows"])
             bar.update(task, advance=1, records=total)
@@ -191,36 +250,48 @@ def write(
                 break
     total = min(total, limit) if limit is not None else total
     if total == 0:
-        raise InputError(f"{out}: the {len(sources)} scenes hold no window of 2 s history and 5 s future in which the ego moves")
-    meta = _assemble(parts, work, total, config, note, stride_steps, mirror)
+        raise InputError(f"{out}: nothing to write: {_why_nothing(parts, len(sources))}")
+    meta = _assemble(parts, work, total, job, note)
     work.rename(out)
     return meta
 
 
-def _parts(
-    sources: list[Source], work: Path, workers: int, stride_steps: int, mirror: bool, config: PlannerConfig
-) -> Iterator[Path]:
+def _why_nothing(parts: list[Path], sources: int) -> str:
+    dropped: Counter[str] = Counter()
+    damaged: list[list[str]] = []
+    for done in parts:
+        part = json.loads(done.read_text())
+        dropped.update(part["dropped"])
+        damaged += part["damaged"]
+    if not dropped:
+        return f"the {sources} scenes hold no window of 2 s history and 5 s future in which the ego moves"
+    reasons = ", ".join(f"{n} x {reason}" for reason, n in dropped.most_common(4))
+    first = f"; the first: {damaged[0][0]}: {damaged[0][1]}" if damaged else ""
+    return f"no window of {sources} sources is usable ({reasons}){first}"
+
+
+def _parts(sources: list[Source], work: Path, workers: int, job: _Job) -> Iterator[Path]:
     """Finished parts in the order of `sources`."""
     paths = [work / f"{n:05d}" for n in range(len(sources))]
-    job = partial(_write_part, stride_steps=stride_steps, mirror=mirror, config=config)
+    write_part = partial(_write_part, job=job)
     if workers <= 1:
-        yield from map(job, sources, paths)
+        yield from map(write_part, sources, paths)
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
-        yield from pool.map(job, sources, paths)
+        yield from pool.map(write_part, sources, paths)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _assemble(
-    parts: list[Path], work: Path, total: int, config: PlannerConfig, note: str, stride_steps: int, mirror: bool
-) -> dict[str, Any]:
+def _assemble(parts: list[Path], work: Path, total: int, job: _Job, note: str) -> dict[str, Any]:
     """Join the parts in `work` into the folder's three files and remove them."""
+    config = job.config
     h, w = config.image_size
     images = np.lib.format.open_memmap(work / "images.npy", mode="w+", dtype=np.uint8, shape=(total, len(CAMERAS), h, w, 3))
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
+    damaged: list[list[str]] = []
     at = 0
     with (work / "records.jsonl").open("w", encoding="utf-8") as f:
         for done in parts:
@@ -231,6 +302,7 @@ def _assemble(
             at += len(rows)
             counts.update(tag for its_tags in part["tags"][: len(rows)] for tag in its_tags)
             dropped.update(part["dropped"])
+            damaged += part["damaged"]
     images.flush()
     meta = {
         "schema": SCHEMA,
@@ -239,9 +311,10 @@ def _assemble(
         "cameras": len(CAMERAS),
         "template": config.template().model_dump(mode="json"),
         "planner": config.model_dump(mode="json"),
-        "source": {"note": note, "stride_steps": stride_steps, "mirror": mirror, "scenes": len(parts)},
+        "source": {"note": note, "stride_steps": job.stride_steps, "mirror": job.mirror, "scenes": len(parts)},
         "counts": dict(sorted(counts.items())),
         "dropped": dict(sorted(dropped.items())),
+        "damaged": damaged,
     }
     (work / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     for file in (*work.glob("[0-9]*.npy"), *work.glob("[0-9]*.json"), work / "settings.json"):
@@ -254,7 +327,7 @@ def _progress(show: bool) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("scenes, {task.fields[records]} records"),
+        TextColumn("sources, {task.fields[records]} records"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         disable=not show,
@@ -311,10 +384,7 @@ def simulated(
 
     seeds: FIRST:END, one scene each; kinds: scene kinds in turn, a name given twice counts double (default: by seed).
     """
-    first, _, end = seeds.partition(":")
-    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
-        raise InputError(f"--seeds {seeds!r}: give FIRST:END with FIRST below END, such as 0:400")
-    sources = simulated_sources(range(int(first), int(end)), kinds or (None,), seconds)
+    sources = simulated_sources(seed_range(seeds), kinds or (None,), seconds)
     config = PlannerConfig(coding=coding or TrajectoryCoding(), image_size=image_size)
     note = f"simulated, seeds {seeds}"
     return write(sources, out, config=config, stride_steps=stride, mirror=mirror, limit=limit, workers=workers, note=note)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from edge.core.errors import InputError
 from robotics.driving.baselines import GRID_S, constant_velocity
 from robotics.driving.coding import TrajectoryCoding
-from robotics.driving.labels import navigation_command
+from robotics.driving.labels import command_of
 from robotics.driving.metrics import dense, grid_errors
 from robotics.driving.planner import Plan, Planner
 from robotics.driving.prompt import EgoHistory, history_of
-from robotics.driving.render import render
 from robotics.driving.scene import Window
+from robotics.driving.views import views
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,7 @@ class Sample:
 
 
 def sample(window: Window, size: tuple[int, int]) -> Sample:
-    images = render(window.scene, window.step, window.track_id, size=size)
-    return Sample(window, images, history_of(window), navigation_command(window))
+    return Sample(window, views(window, size), history_of(window), command_of(window))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def constant_velocity_errors(window: Window) -> NDArray[np.float64]:
 def reference_errors(window: Window, coding: TrajectoryCoding) -> NDArray[np.float64]:
     """Displacement [K] m of the path that a trajectory of zeros stands for: what a planner has to improve on by itself."""
     history = history_of(window)
-    return plan_errors(window, history, coding.reference(history, navigation_command(window)))
+    return plan_errors(window, history, coding.reference(history, command_of(window)))
 
 
 def run(samples: Iterable[Sample], configurations: Sequence[Configuration], first: int = 0) -> Iterator[dict[str, Outcome]]:

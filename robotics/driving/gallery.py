@@ -25,8 +25,8 @@ from robotics.driving.figure_camera import draw_camera
 from robotics.driving.figure_drawn import DOTTED, DRIVEN, DT_S, HISTORY, INK, PAPER, QUIET, Drawn, speeds
 from robotics.driving.metrics import dense
 from robotics.driving.prompt import history_of
-from robotics.driving.render import render
 from robotics.driving.scene import CAMERAS, Window
+from robotics.driving.views import views
 
 CAMERA_PX = 320
 
@@ -68,7 +68,7 @@ def draw_gallery(rows: Mapping[str, Sequence[Shown]], path: str | Path, title: s
 def _picture(s: Shown, row: str, camera: Axes, above: Axes) -> dict[str, Line2D]:
     """One pair of pictures; returns what their colours mean."""
     drawn = _drawn(s)
-    images = render(s.window.scene, s.window.step, s.window.track_id, size=(CAMERA_PX, CAMERA_PX))
+    images = views(s.window, (CAMERA_PX, CAMERA_PX))
     draw_camera(camera, images[CAMERAS.index("front")], "front", next(iter(drawn.curves.values()), None))
     camera.text(0.0, -0.03, row, transform=camera.transAxes, va="top", fontsize=13, fontweight="bold", color=INK)
     camera.text(0.0, -0.13, s.title, transform=camera.transAxes, va="top", fontsize=9.5, color=QUIET, linespacing=1.5)

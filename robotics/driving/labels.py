@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.core.errors import UnknownNameError
 from robotics.driving.answer import Labels, Lateral, Longitudinal
 from robotics.driving.prompt import Command
 from robotics.driving.render import BRAKING_MPS2
-from robotics.driving.scene import FUTURE_STEPS, Scene, Window, to_ego, wrap
+from robotics.driving.scene import FUTURE_STEPS, VEHICLES, RoadUser, Scene, Window, to_ego, wrap
 
 F64 = NDArray[np.float64]
 
@@ -29,6 +31,10 @@ SPEED_FLOOR_MPS = 0.5
 """A change of speed counts from 15 %, and at least this much: at a crawl 15 % is noise."""
 TURN_RAD = np.deg2rad(15.0)
 CONFLICT_S = 5.0
+SEEN_KINDS: tuple[RoadUser, ...] = ("emergency_vehicle", "cyclist", "pedestrian", "animal", "construction", "road_hazard")
+"""Kinds of tracks that are critical objects by themselves, within NEARBY_M."""
+UNKNOWN_WITHOUT_BOXES = ("critical_objects", "explanation")
+"""Sections that nobody can tell from the ego's own motion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,14 @@ class Labeller:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
 
+    def absent(self) -> tuple[str, ...]:
+        """Sections that this scene does not tell: their labels are fillers, and nothing may be learned from them."""
+        return () if self.scene.boxes else UNKNOWN_WITHOUT_BOXES
+
     def label(self, window: Window) -> Labels:
         """The answer's first three sections."""
+        if not self.scene.boxes:
+            return Labels(frozenset(), "", longitudinal(window), self.lateral(window))
         others = self.others(window)
         ego = self.scene.tracks[window.track_id]
         speed = current_speed(window)
@@ -66,6 +78,10 @@ class Labeller:
         when = conflict_times(others, (ego.length_m, ego.width_m), speed)
         if np.isfinite(when).any():
             critical.add("conflicting_vehicle")
+        for kind in SEEN_KINDS:
+            xy = self.others(window, (kind,)).xy
+            if len(xy) and float(np.linalg.norm(xy, axis=1).min()) < NEARBY_M:
+                critical.add(kind)
         return Labels(
             critical_objects=frozenset(critical),
             explanation=self.explain(others, when, speed, ego.length_m, window.step),
@@ -75,13 +91,13 @@ class Labeller:
 
     # --- now ----------------------------------------------------------------------------------------------------------------
 
-    def others(self, window: Window) -> Others:
-        """Everyone else recorded at the window's step."""
+    def others(self, window: Window, kinds: tuple[RoadUser, ...] = VEHICLES) -> Others:
+        """Everyone else of these kinds recorded at the window's step."""
         x, y, yaw, _ = self.scene.tracks[window.track_id].state(window.step)
         rows = [
             (*t.state(window.step), t.length_m, t.width_m, t.track_id)
             for t in self.scene.tracks.values()
-            if t.track_id != window.track_id and t.covers(window.step, window.step + 1)
+            if t.kind in kinds and t.track_id != window.track_id and t.covers(window.step, window.step + 1)
         ]
         a = np.array(rows, dtype=np.float64).reshape(-1, 7)
         xy = to_ego(a[:, :2], (x, y, yaw)).astype(np.float64)
@@ -123,6 +139,8 @@ class Labeller:
         turn = heading_change(window)
         if abs(turn) >= TURN_RAD:
             return "turn left" if turn > 0 else "turn right"
+        if not self.scene.lanes:
+            return lateral_by_path(window)
         x, y, yaw, _ = self.scene.tracks[window.track_id].state(window.step)
         path = np.concatenate([np.zeros((1, 2)), window.future[4::5]]).astype(np.float64)
         crossed = self._crossings(_to_scene(path, (x, y, yaw)))
@@ -191,6 +209,29 @@ def longitudinal(window: Window) -> Longitudinal:
         return "stop"
     margin = max(SPEED_RULE * now, SPEED_FLOOR_MPS)
     return "accelerate" if end > now + margin else "decelerate" if end < now - margin else "keep speed"
+
+
+def lateral_by_path(window: Window) -> Lateral:
+    """A lane change without knowing the lanes: 2 to 6 m to one side, and the heading comes back to at most half its largest change.
+
+    A bend that goes on does not come back; two bends that cancel within 5 s are mistaken for a lane change.
+    """
+    yaw, aside = np.asarray(window.future_yaw, dtype=np.float64), float(window.future[-1, 1])
+    largest, last = float(np.abs(yaw).max()), abs(float(np.median(yaw[-5:])))
+    if float(np.linalg.norm(window.future[-1])) < 10.0 or not 2.0 < abs(aside) < 6.0 or last > largest / 2:
+        return "go straight"
+    return "change lane left" if aside > 0 else "change lane right"
+
+
+def command_of(window: Window) -> Command:
+    """The route hint that was recorded with the window, else one read from its future. Raises UnknownNameError for another word."""
+    recorded = window.scene.ego.command if window.scene.ego is not None else None
+    if recorded is None:
+        return navigation_command(window)
+    for known in get_args(Command):
+        if recorded == known:
+            return known
+    raise UnknownNameError("navigation command", recorded, get_args(Command))
 
 
 def navigation_command(window: Window) -> Command:

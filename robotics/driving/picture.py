@@ -25,8 +25,8 @@ from robotics.driving.figure_camera import draw_camera
 from robotics.driving.figure_drawn import DOTTED, DRIVEN, DT_S, HISTORY, INK, PAPER, QUIET, Curve, Drawn, Floats, speeds
 from robotics.driving.metrics import dense
 from robotics.driving.prompt import EgoHistory
-from robotics.driving.render import render
 from robotics.driving.scene import CAMERAS, Window
+from robotics.driving.views import views
 
 VIEW_PX = 448
 """Camera pictures of a scene are painted anew at this size: what the model saw is too small to look at."""
@@ -38,12 +38,12 @@ Plans = Mapping[str, ArrayLike] | ArrayLike
 def draw_plan(window: Window, plans: Plans, path: str | Path, *, images: NDArray[np.uint8] | None = None, title: str = "") -> Path:
     """Write a PNG: three camera views, the speeds and a bird's-eye view of `window` with `plans` and what was really driven.
 
-    images: uint8 [3, H, W, 3] in the order of CAMERAS, painted from the scene when absent. Returns the path. Raises InputError
-    for a plan of another shape or with NaN, or a path that cannot be written.
+    images: uint8 [3, H, W, 3] in the order of CAMERAS, those of the scene (recorded or painted) when absent. Returns the path.
+    Raises InputError for a plan of another shape or with NaN, or a path that cannot be written.
     """
     v0 = (window.history[-1] - window.history[-6]) / (5 * window.scene.dt_s)
     if images is None:
-        images = render(window.scene, window.step, window.track_id, size=(VIEW_PX, VIEW_PX))
+        images = views(window, (VIEW_PX, VIEW_PX))
     times, past = speeds(window.history)
     drawn = Drawn(_curves(plans, v0), window.history.astype(np.float64), (times - len(past) * DT_S, past), window)
     v = float(np.linalg.norm(window.history[-1] - window.history[-3])) / (2 * window.scene.dt_s)

@@ -20,6 +20,11 @@ from robotics.driving.prompt import EgoHistory
 FILES = ("meta.json", "records.jsonl", "images.npy")
 
 
+def is_folder(path: Path) -> bool:
+    """Whether `path` holds any of the files of a dataset folder."""
+    return path.is_dir() and any((path / f).exists() for f in FILES)
+
+
 def records(folder: Path) -> Iterator[dict[str, Any]]:
     """The records of a dataset folder. Raises InputError for a folder that is none."""
     missing = [f for f in FILES if not (folder / f).exists()]

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+
+RoadUser = Literal["vehicle", "emergency_vehicle", "cyclist", "pedestrian", "animal", "construction", "road_hazard"]
+"""What a track is. The last two are things in the way: cones and barriers, debris."""
+
+VEHICLES: tuple[RoadUser, ...] = ("vehicle", "emergency_vehicle")
+"""Kinds of tracks that drive."""
 
 CAMERAS = ("front_left", "front", "front_right")
 """Order of the three cameras everywhere: in prompts, in arrays, on the command line."""
@@ -22,7 +30,7 @@ CAMERAS = ("front_left", "front", "front_right")
 class Track:
     """One road user over consecutive steps `first .. first + T - 1`.
 
-    xy: [T, 2] m, scene frame; yaw: [T] rad; speed: [T] m/s along the heading; length, width in metres.
+    xy: [T, 2] m, scene frame; yaw: [T] rad; speed: [T] m/s along the heading; length, width in metres. Only vehicles are driven.
     """
 
     track_id: int
@@ -32,6 +40,7 @@ class Track:
     speed: F32
     length_m: float
     width_m: float
+    kind: RoadUser = "vehicle"
 
     def __len__(self) -> int:
         return self.xy.shape[0]
@@ -46,11 +55,41 @@ class Track:
         return float(self.xy[i, 0]), float(self.xy[i, 1]), float(self.yaw[i]), float(self.speed[i])
 
 
+class Cameras(Protocol):
+    """Real camera pictures of one moment, decoded when they are asked for."""
+
+    def images(self, size: tuple[int, int]) -> U8:
+        """uint8 [3, H, W, 3], RGB, in the order of CAMERAS, resized to `size` (H, W).
+
+        Raises InputError for a picture that is missing or broken.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ego:
+    """The vehicle that recorded a scene, at the one moment its cameras show: no other track and no other step is planned for.
+
+    frame: the moment's name within the recording; stamp_ns: its time on the recording's clock. command: the route hint that was
+    recorded with it ("GO_LEFT", ...), if any. rated: trajectories ([T, 2] m, ego frame, 4 Hz) with people's scores,
+    0 to 10 (WOD-E2E).
+    """
+
+    track_id: int
+    step: int
+    frame: str
+    cameras: Cameras
+    command: str | None = None
+    rated: tuple[tuple[F32, float], ...] = ()
+    stamp_ns: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Lanes and tracks of one recording.
 
-    lanes: pairs (left bound [n, 2], right bound [m, 2]), metres, scene frame.
+    lanes: pairs (left bound [n, 2], right bound [m, 2]), metres, scene frame. ego: of a recording with real cameras; without one
+    pictures are painted and any vehicle may be driven. boxes: whether the others around were recorded at all.
     """
 
     name: str
@@ -58,6 +97,8 @@ class Scene:
     lanes: tuple[tuple[F32, F32], ...]
     tracks: Mapping[int, Track]
     dt_s: float = 0.1
+    ego: Ego | None = None
+    boxes: bool = True
 
 
 HISTORY_STEPS = 20
@@ -84,6 +125,8 @@ class Window:
 
     @property
     def name(self) -> str:
+        if self.scene.ego is not None:
+            return f"{self.scene.name}:{self.scene.ego.frame}"
         return f"{self.scene.name}:{self.track_id}:{self.step}"
 
 

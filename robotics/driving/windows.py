@@ -3,27 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edge.core.errors import InputError
-from robotics.driving.scene import F32, FUTURE_STEPS, HISTORY_STEPS, Scene, Track, Window, to_ego, wrap
+from robotics.driving.scene import F32, FUTURE_STEPS, HISTORY_STEPS, U8, VEHICLES, Cameras, Scene, Track, Window, to_ego, wrap
+
+MOVE_M = 5.0
+"""A window counts when the ego gets further than this in its 7 s: parked and waiting vehicles have nothing to plan."""
+
+BACKWARDS_MPS = -0.5
+"""A window in which the ego is slower than this is none: the planner's answers know no reverse gear."""
+
+NO_HISTORY = "less than 2 s of history is recorded"
+NO_FUTURE = "less than 5 s of future is recorded"
+REVERSING = "the ego drives backwards"
+NOT_MOVING = "the ego hardly moves in 7 s"
 
 
-def windows(scene: Scene, stride_steps: int = 5, min_move_m: float = 5.0) -> Iterator[Window]:
+def windows(scene: Scene, stride_steps: int = 5, min_move_m: float = MOVE_M) -> Iterator[Window]:
     """Every window of `scene`, by track and then by step.
 
     A track's windows start where its first 2 s are complete and follow at `stride_steps`. A window counts when the straight
-    line from its first to its last recorded position (7 s apart) is longer than `min_move_m`: parked and waiting vehicles
-    have nothing to plan. Raises InputError for a stride below 1.
+    line from its first to its last recorded position (7 s apart) is longer than `min_move_m` (0: always) and it does not drive
+    backwards. Raises InputError for a stride below 1.
+    """
+    for track, step, why_not in candidates(scene, stride_steps, min_move_m):
+        if not why_not:
+            yield _cut(scene, track, step)
+
+
+def candidates(scene: Scene, stride_steps: int = 5, min_move_m: float = MOVE_M) -> Iterator[tuple[Track, int, str]]:
+    """Every moment that `windows` looks at: (track, step, why it is no window or "").
+
+    Those of a vehicle lie on the stride that its first possible window is on; a recording with real cameras has one.
     """
     if stride_steps < 1:
         raise InputError(f"stride_steps {stride_steps}: windows need a stride of at least 1 step; use 5 for half a second")
+    if scene.ego is not None:
+        track = scene.tracks[scene.ego.track_id]
+        yield track, scene.ego.step, _why_not(track, scene.ego.step, min_move_m)
+        return
     for track in scene.tracks.values():
-        for step in range(track.first + HISTORY_STEPS, track.first + len(track) - FUTURE_STEPS, stride_steps):
-            i = step - track.first
-            if np.linalg.norm(track.xy[i + FUTURE_STEPS] - track.xy[i - HISTORY_STEPS]) > min_move_m:
-                yield _cut(scene, track, step)
+        if track.kind in VEHICLES:
+            start = track.first + HISTORY_STEPS
+            for step in range(start - HISTORY_STEPS // stride_steps * stride_steps, track.first + len(track), stride_steps):
+                yield track, step, _why_not(track, step, min_move_m)
+
+
+def _why_not(track: Track, step: int, min_move_m: float) -> str:
+    if not track.covers(step - HISTORY_STEPS, step + 1):
+        return NO_HISTORY
+    if not track.covers(step, step + FUTURE_STEPS + 1):
+        return NO_FUTURE
+    i = step - track.first
+    if track.speed[i - HISTORY_STEPS : i + FUTURE_STEPS + 1].min() < BACKWARDS_MPS:
+        return REVERSING
+    moved = np.linalg.norm(track.xy[i + FUTURE_STEPS] - track.xy[i - HISTORY_STEPS])
+    return "" if moved > min_move_m or min_move_m <= 0 else NOT_MOVING
 
 
 def window_at(scene: Scene, track: int, step: int) -> Window:
@@ -71,9 +109,38 @@ def mirror(scene: Scene) -> Scene:
     def reflected(xy: F32) -> F32:
         return xy * flip
 
-    tracks = {
-        k: Track(k, t.first, reflected(t.xy), wrap(-t.yaw), t.speed.copy(), t.length_m, t.width_m) for k, t in scene.tracks.items()
-    }
+    tracks = {k: replace(t, xy=reflected(t.xy), yaw=wrap(-t.yaw), speed=t.speed.copy()) for k, t in scene.tracks.items()}
     lanes = tuple((reflected(right), reflected(left)) for left, right in scene.lanes)
     name = scene.name.removesuffix(MIRRORED) if scene.name.endswith(MIRRORED) else scene.name + MIRRORED
-    return Scene(name=name, source=scene.source, lanes=lanes, tracks=tracks, dt_s=scene.dt_s)
+    ego = scene.ego and replace(
+        scene.ego,
+        cameras=_Reflected(scene.ego.cameras),
+        command={"GO_LEFT": "GO_RIGHT", "GO_RIGHT": "GO_LEFT"}.get(scene.ego.command or "", scene.ego.command),
+        rated=tuple((reflected(xy), score) for xy, score in scene.ego.rated),
+    )
+    return replace(scene, name=name, lanes=lanes, tracks=tracks, ego=ego)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reflected:
+    """Pictures seen in a mirror: columns turned round, and the left camera takes the place of the right one."""
+
+    cameras: Cameras
+
+    def images(self, size: tuple[int, int]) -> U8:
+        return np.ascontiguousarray(self.cameras.images(size)[::-1, :, ::-1])
+
+
+def covered(scene: Scene) -> bool:
+    """Whether the moment of a recording with cameras has its 5 s of future."""
+    ego = scene.ego
+    return ego is not None and scene.tracks[ego.track_id].covers(ego.step, ego.step + FUTURE_STEPS + 1)
+
+
+def present(scene: Scene) -> Window:
+    """The moment of a recording with cameras, its future as far as it is recorded. Raises InputError without 2 s of history."""
+    assert scene.ego is not None
+    track, step = scene.tracks[scene.ego.track_id], scene.ego.step
+    if not track.covers(step - HISTORY_STEPS, step + 1):
+        raise InputError(f"{NO_HISTORY}: {scene.name}: {scene.ego.frame}")
+    return _cut(scene, track, step)

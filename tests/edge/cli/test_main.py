@@ -26,6 +26,7 @@ def test_surface() -> None:
         "bench render",
         "serve",
         "drive data",
+        "drive submit",
         "drive reference",
         "drive eval",
         "trace",

@@ -13,6 +13,7 @@ from robotics.driving.answer import PlannerConfig, driving_template, fill, parse
 from robotics.driving.coding import TrajectoryCoding
 from robotics.driving.dataset import Source, simulated_sources, write
 from robotics.driving.prompt import EgoHistory
+from robotics.driving.render import render
 from robotics.driving.scene import Scene, Track
 from robotics.driving.windows import windows
 
@@ -79,7 +80,7 @@ def test_images_belong_to_their_records(folder) -> None:
         scene = s.load()
         for w in windows(scene, stride_steps=10):
             if n % 7 == 0:
-                np.testing.assert_array_equal(images[n], dataset.render(scene, w.step, w.track_id, size=(28, 28)))
+                np.testing.assert_array_equal(images[n], render(scene, w.step, w.track_id, size=(28, 28)))
             n += 1
 
 
@@ -105,14 +106,14 @@ def test_an_interrupted_run_goes_on(folder, tmp_path, monkeypatch) -> None:
     monkeypatch.undo()
     first = (out.with_name("again.partial") / "00000.json").stat().st_mtime_ns
     rendered = []
-    monkeypatch.setattr(dataset, "render", lambda scene, *a, **k: (rendered.append(scene.name), real_render(scene, *a, **k))[1])
+    monkeypatch.setattr(dataset, "views", lambda window, size: (rendered.append(window.scene.name), real_views(window, size))[1])
     made(out)
     assert set(rendered) == {SOURCES[1].load().name}
     assert first
     assert (out / "records.jsonl").read_bytes() == (folder / "records.jsonl").read_bytes()
 
 
-real_render = dataset.render
+real_views = dataset.views
 
 
 def test_other_settings_start_afresh(tmp_path) -> None:
@@ -206,5 +207,7 @@ def test_drop_reasons_are_counted(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(dataset, "record", picky)
     meta = made(tmp_path / "d")
-    assert meta["dropped"] == {"a waypoint does not fit the number form": 2}
+    assert meta["dropped"].pop("a waypoint does not fit the number form") == 2
     assert meta["records"] == len(seen) - 2
+    # 95 steps of three vehicles in each of two scenes, looked at every 10: two moments too early, five too late.
+    assert meta["dropped"] == {"less than 2 s of history is recorded": 12, "less than 5 s of future is recorded": 30}
