@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jsonschema
 import openai
 import pytest
 
 from robotics.driving.answer import Answer
-from tests.serving.requests import BOUNDED, PROMPTS, UNBOUNDED, json_schema, picture, uri
-from tests.serving.sglang.conftest import FULL
-
-COUNT = 500 if FULL else 40
-
-
-def arguments(n: int) -> dict[str, Any]:
-    schema = (*BOUNDED, *UNBOUNDED)[n % 6]
-    prompt: Any = f"{PROMPTS[n % 8]} {n}"
-    if n % 5 == 0:
-        prompt = [{"type": "image_url", "image_url": {"url": uri(picture(n))}}, {"type": "text", "text": prompt}]
-    sampled = {"temperature": 0.9, "seed": n} if n % 3 == 0 else {"temperature": 0}
-    return {"messages": [{"role": "user", "content": prompt}], "response_format": json_schema(schema), "max_tokens": 80, **sampled}
-
-
-def check(client: Any, n: int) -> None:
-    a = arguments(n)
-    choice = client.chat.completions.create(model="edge", timeout=300, **a).choices[0]
-    assert choice.finish_reason == "stop", (n, choice)
-    jsonschema.validate(json.loads(choice.message.content), a["response_format"]["json_schema"]["schema"])
+from tests.serving.requests import json_schema
+from tests.serving.schemas import expect_valid
 
 
 def test_every_answer_is_valid(client: Any) -> None:
-    for n in range(COUNT // 2):
-        check(client, n)
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda n: check(client, n), range(COUNT // 2, COUNT)))
+    expect_valid(client, "edge")
 
 
 def test_json_object_is_answered(client: Any) -> None:
