@@ -40,21 +40,34 @@ def base_app(settings: ServerSettings, metrics: Metrics, lifespan: Any) -> FastA
     return app
 
 
-def post(app: FastAPI, path: str, form: type[W], answer: Callable[[Request, W], Awaitable[Response]]) -> None:
-    """A route that answers bodies of one form, and its description."""
+def post(
+    app: FastAPI,
+    path: str,
+    form: type[W],
+    answer: Callable[[Request, W], Awaitable[Response]],
+    responses: dict[int | str, dict[str, Any]] | None = None,
+) -> None:
+    """A route that answers bodies of one form, and its description. responses: by status, as OpenAPI says them.
+
+    It is a route of Starlette's: FastAPI's own would resolve dependencies, of which there are none.
+    """
 
     async def route(request: Request) -> Response:
         return await answer(request, await read(request, form))
 
-    app.add_api_route(path, route, methods=["POST"], name=path, openapi_extra=described(form), response_model=None)
-    app.openapi = _with(app.openapi, form)
+    app.router.add_route(path, route, methods=["POST"], include_in_schema=False)
+    told = {str(k): v for k, v in (responses or {200: {"description": "the answer"}}).items()}
+    app.openapi = _with(app.openapi, path, form, told)
 
 
-def _with(description: Callable[[], dict[str, Any]], form: type[Wire]) -> Callable[[], dict[str, Any]]:
+def _with(
+    description: Callable[[], dict[str, Any]], path: str, form: type[Wire], told: dict[str, Any]
+) -> Callable[[], dict[str, Any]]:
     @functools.cache
     def made() -> dict[str, Any]:
         out = description()
         out.setdefault("components", {}).setdefault("schemas", {}).update(components(form))
+        out["paths"][path] = {"post": {"operationId": path.strip("/").replace("/", "_"), **described(form), "responses": told}}
         return out
 
     return made

@@ -32,7 +32,7 @@ async def read(request: Request, form: type[W]) -> W:
 
 
 def described(form: type[Wire]) -> dict[str, Any]:
-    """What a route says of its body, for FastAPI's `openapi_extra`."""
+    """What a route says of its body in OpenAPI."""
     return {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": SCHEMAS.format(model=form.__name__)}}}}}
 
 

@@ -1,4 +1,6 @@
-"""Images of requests: data URIs, and files and addresses where they are allowed. Nothing is decoded before its size is known."""
+"""Images of requests: data URIs, and files and addresses where they are allowed. Nothing is decoded here, and nothing anywhere
+before its size is known: the engine decodes what it is given, a file or one of these.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ FETCH_TIMEOUT_S = 10.0
 
 
 def read(url: str, settings: ServerSettings, number: int) -> Image.Image:
-    """The RGB image behind a `data:`, `file:` or `https:` URL. Raises Refusal with one line on anything else.
+    """The image behind a `data:`, `file:` or `https:` URL, not yet decoded. Raises Refusal with one line on anything else.
 
-    Blocks while it fetches and decodes; not to be called on an event loop.
+    Blocks while it fetches; not to be called on an event loop.
     """
     what = f"image {number}"
     limit = int(settings.max_image_mb * 2**20)
@@ -37,7 +39,7 @@ def read(url: str, settings: ServerSettings, number: int) -> Image.Image:
             f"{what}: send it as data URI (data:image/png;base64,...); this server reads no other images than those its settings "
             f"image_dir and image_hosts allow"
         )
-    return _decoded(data, settings.max_image_megapixels, what)
+    return _opened(data, settings.max_image_megapixels, what)
 
 
 def _inline(url: str, limit: int, what: str) -> bytes:
@@ -85,22 +87,20 @@ def _fetched(url: str, hosts: tuple[str, ...], limit: int, what: str) -> bytes:
         raise Refusal(f"{what}: cannot be fetched ({type(e).__name__})") from None
 
 
-def _decoded(data: bytes, megapixels: float, what: str) -> Image.Image:
+def _opened(data: bytes, megapixels: float, what: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit comes next
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > megapixels * 1e6:
-            raise Refusal(f"{what}: has {image.width} x {image.height} pixels, more than the {megapixels:g} million of this server")
-        return image.convert("RGB")
     except Image.DecompressionBombError:
         raise Refusal(f"{what}: has more than the {megapixels:g} million pixels of this server") from None
     except UnidentifiedImageError:
         raise Refusal(f"{what}: is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
-    except Refusal:
-        raise
     except Exception as e:  # a broken file can make a decoder raise nearly anything
         raise Refusal(f"{what}: cannot be decoded ({type(e).__name__}); the file is cut off or broken") from None
+    if image.width * image.height > megapixels * 1e6:
+        raise Refusal(f"{what}: has {image.width} x {image.height} pixels, more than the {megapixels:g} million of this server")
+    return image
 
 
 def _too_large(what: str, limit: int) -> Refusal:

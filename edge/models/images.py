@@ -38,8 +38,9 @@ def read_image(source: Any, number: int = 0) -> Image.Image:
         raise InputError(f"{what}: must have at least one pixel: got {image.width}x{image.height}")
     try:
         return image.convert("RGB")
-    except OSError as e:  # PIL reads lazily, so a truncated file shows here
-        raise InputError(f"{what}: cannot be decoded ({e}); the file is truncated or broken, write it again") from None
+    except Exception as e:  # PIL reads lazily, so a broken file shows here, and it can make a decoder raise nearly anything
+        why = str(e) or type(e).__name__
+        raise InputError(f"{what}: cannot be decoded ({why}); the file is truncated or broken, write it again") from None
 
 
 def _open(path: Path, what: str) -> Image.Image:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Plan:
 
     answer: the four sections as the model wrote them, its trajectory in the checkpoint's own coding.
     waypoints: [5, 2] m at 1..5 s, ego frame (x forward, y left), always absolute.
+    generation: with the milliseconds of the whole call as timing "plan".
     """
 
     answer: Answer
@@ -86,12 +88,14 @@ class Planner:
             options = {"temperature": ROLLOUT_TEMPERATURE, "fork_at": "trajectory"} | options
         if len(images) != len(CAMERAS):
             raise InputError(f"a plan takes {len(CAMERAS)} camera images ({', '.join(CAMERAS)}): got {len(images)}")
+        started = time.perf_counter()
         generation = self.engine.generate(
             messages(history, command), images=images, strategy=strategy, schema=self.template, **options
         )
         answer = parse(generation.text)
         waypoints = self.config.coding.decode(answer.coded(), history, command)
-        return Plan(answer, waypoints, strategy, generation)
+        timings = generation.timings | {"plan": (time.perf_counter() - started) * 1e3}
+        return Plan(answer, waypoints, strategy, replace(generation, timings=timings))
 
 
 def messages(history: EgoHistory, command: str) -> list[dict[str, Any]]:
