@@ -39,7 +39,7 @@ def draw(result: Mapping[str, Any], path: Path) -> Path:
         axes[0][column].set_title(f"{TITLES[source]}: {where}", loc="left", fontsize=11.5, color=INK, pad=10)
         axes[1][column].set_xlabel("planning latency, ms", fontsize=10, color=QUIET)
     axes[0][0].set_ylabel("driving score (PDMS)", fontsize=10, color=QUIET)
-    axes[1][0].set_ylabel("episodes with a collision by the ego's fault, %", fontsize=10, color=QUIET)
+    axes[1][0].set_ylabel("at-fault collision, % of episodes", fontsize=10, color=QUIET)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(
         handles,

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from edge.bench import closed_loop
-from edge.bench.closed_loop import bench, latencies, table, ticks_of
+from edge.bench.closed_loop import bench, latencies
+from edge.bench.closed_loop_film import film
 from edge.bench.closed_loop_picture import draw
+from edge.bench.closed_loop_rows import table, ticks_of
 from edge.cli.zoo import NANO_PLANNER
 from edge.core.errors import InputError
 from robotics.driving.closed_loop.results import Journal
@@ -68,7 +70,21 @@ def test_measured_latencies_are_taken_once_and_injected(whole: tuple[Path, dict]
         assert r["plan_age_s"] > ticks_of(r["latency_ms"]) * 0.1
     assert taken["ar"]["p50_ms"] > taken["self-spec"]["p50_ms"]
     again = run(tmp_path, (*WORDS, "measured"))
+    assert [r for r in run(tmp_path, ("measured",))["rows"] if "strategy" in r] == list(rows.values())
     assert again["rows"] == result["rows"]
+
+
+def test_every_planner_is_compared_with_itself_without_latency(whole: tuple[Path, dict]) -> None:
+    for name in ("oracle", "nano planner"):
+        first, later = (r for r in whole[1]["rows"] if r["name"] == name)
+        assert first["driving_change"] == {"mean": 0, "low": 0, "high": 0}
+        assert later["driving_change"]["mean"] == pytest.approx(later["driving"]["mean"] - first["driving"]["mean"])
+
+
+def test_a_film_is_of_one_episode_at_given_latencies(tmp_path: Path) -> None:
+    for number, words, said in ((1, ("0",), "0 to 0"), (0, ("measured",), "milliseconds")):
+        with pytest.raises(InputError, match=said):
+            film("sim", number, 1, None, "val", NANO_PLANNER, words, tmp_path / "film.png", "self-spec")
 
 
 def test_the_picture(whole: tuple[Path, dict], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def drive(world: World, planner: Drives, latency_s: float) -> Driven:
     asked = failed = 0
     first = -min(int(np.ceil(latency_s / DT_S - 1e-9)), LEAD_STEPS)
     states: list[State] = []
+    paths: list[Path] = []
     ages: list[float] = []
     ended, going_on = "time", None
     for tick in range(-LEAD_STEPS, world.steps):
@@ -44,6 +45,7 @@ def drive(world: World, planner: Drives, latency_s: float) -> Driven:
         assert path is not None
         world.drive(follow(world.bicycle, world.state, path, age))
         states.append(world.state)
+        paths.append(path)
         ages.append(age)
         if world.broken():
             ended = "world"
@@ -51,7 +53,7 @@ def drive(world: World, planner: Drives, latency_s: float) -> Driven:
         if at_fault(world.scene(), world.log.track_id, world.start, world.step):
             ended = "collision"
             break
-    return Driven(world.scene(), world.log.track_id, world.start, tuple(states), tuple(ages), asked, failed, ended)
+    return Driven(world.scene(), world.log.track_id, world.start, tuple(states), tuple(paths), tuple(ages), asked, failed, ended)
 
 
 def _plan(world: World, planner: Drives) -> Path | None:

@@ -1,168 +1,76 @@
 """highway-env as the loop: its roads, its reacting traffic, its equations of motion. State goes out, controls come in.
 
 The driver of the log is the simulator's own: car following by IDM, lane changes by MOBIL, steering along the lane. It drives the
-ego until the handover, and in a run of its own of the same seed until the end; that run is the log. Frames: y to the right there,
-to the left here, so y, heading and steering change sign.
+ego until the handover, and in a run of its own of the same seed until the end; that run is the log.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
-import math
-import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from edge.core.errors import MissingExtraError, UnknownNameError
 from robotics.driving.closed_loop.bicycle import Bicycle, State
 from robotics.driving.closed_loop.seen import Seen, prolonged
-from robotics.driving.closed_loop.world import DT_S, LEAD_STEPS
-from robotics.driving.scene import F32, FUTURE_STEPS, HISTORY_STEPS, Scene, Track, wrap
+from robotics.driving.closed_loop.traffic import EGO, Traffic, bicycle
+from robotics.driving.closed_loop.world import LEAD_STEPS
+from robotics.driving.scene import F32, FUTURE_STEPS, HISTORY_STEPS, Scene, Track
 from robotics.driving.sim.bounds import lane_bounds
-from robotics.driving.sim.simulator import IDMVehicle
 
-try:
-    import gymnasium
-    import highway_env  # noqa: F401  (its environments register themselves)
-    from highway_env.vehicle import kinematics
-except ImportError as e:
-    raise MissingExtraError("highway-env", "sim", "the closed loop in highway-env") from e
-
-PlainVehicle: Any = kinematics.Vehicle
-
-ENVIRONMENTS = ("highway-fast-v0", "intersection-v1", "racetrack-v0")
-"""Of those that take continuous controls at 10 Hz. In exit-v0 the ego has a lane to itself and every driver is perfect."""
 STEPS = 100
 """An episode lasts 10 s."""
 WARM_STEPS = HISTORY_STEPS + LEAD_STEPS
-ACCEL_MPS2, STEER_RAD = (-8.0, 4.0), math.pi / 4
-EGO = 0
-_TEMPER = {k: getattr(IDMVehicle, k) for k in ("DISTANCE_WANTED", "COMFORT_ACC_MAX", "COMFORT_ACC_MIN")}
 _AROUND_M = 150.0
 
-Row = tuple[float, float, float, float]
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What all episodes of a seed begin with. begin: the traffic then; log: of the simulator's driver, and whether it crashed."""
 
-def bicycle(length_m: float) -> Bicycle:
-    """The simulator's: axles at the bumpers."""
-    return Bicycle(length_m, accel=ACCEL_MPS2, steer=STEER_RAD)
-
-
-class Traffic:
-    """An environment of the simulator and a record of all that moves in it. The ego starts with the simulator's own driver."""
-
-    def __init__(self, environment: str, seed: int) -> None:
-        if environment not in ENVIRONMENTS:
-            raise UnknownNameError("environment", environment, ENVIRONMENTS)
-        config = {
-            "action": {"type": "ContinuousAction", "acceleration_range": ACCEL_MPS2, "steering_range": (-STEER_RAD, STEER_RAD)},
-            "observation": {"type": "Kinematics", "vehicles_count": 1},
-            "policy_frequency": round(1 / DT_S),
-            "simulation_frequency": round(1 / DT_S),
-        }
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*out of date.*")  # the successor is the same for several egos
-            self.env: Any = gymnasium.make(environment, config=config, disable_env_checker=True).unwrapped
-        self._temper(_TEMPER)
-        self.env.reset(seed=seed)
-        self._drivers = {k: getattr(IDMVehicle, k) for k in _TEMPER}
-        self.rows: dict[int, list[Row]] = {}
-        self.first: dict[int, int] = {}
-        self.size: dict[int, tuple[float, float]] = {}
-        self._number: dict[Any, int] = {}
-        self.step_count = -1
-        ego = self.env.vehicle
-        driver = IDMVehicle(self.env.road, ego.position, ego.heading, ego.speed)
-        if environment == "intersection-v1":
-            driver.plan_route_to(f"o{np.random.default_rng(seed).integers(1, 4)}")
-        self._swap(driver)
-        self._record()
-
-    @property
-    def ego(self) -> Any:
-        return self.env.vehicle
-
-    def hand_over(self) -> None:
-        """From now on the ego does what it is told."""
-        vehicle = PlainVehicle.create_from(self.ego)
-        vehicle.action = dict(self.ego.action)
-        self._swap(vehicle)
-
-    def step(self, accel: float = 0.0, steer: float = 0.0) -> None:
-        """0.1 s. accel m/s2 and steer rad (to the left): of an ego that has been handed over."""
-        self._temper(self._drivers)
-        low, high = ACCEL_MPS2
-        self.env.step(np.array([2 * (accel - low) / (high - low) - 1, -steer / STEER_RAD]))
-        self._record()
-
-    def state(self) -> State:
-        v = self.ego
-        action = v.action
-        return State(*self.rows[EGO][-1], float(action["acceleration"]), -float(action["steering"]))
-
-    def scene(self, name: str, lanes: tuple[tuple[F32, F32], ...]) -> Scene:
-        """Everything so far."""
-        tracks = {k: _track(k, self.first[k], rows, self.size[k]) for k, rows in self.rows.items()}
-        return Scene(name, "highway-env", lanes, tracks, DT_S)
-
-    def _temper(self, values: Mapping[str, float]) -> None:
-        """Some environments write the temper of their drivers into the class, where it would outlive them."""
-        for k, v in values.items():
-            setattr(IDMVehicle, k, v)
-
-    def _swap(self, vehicle: Any) -> None:
-        others = self.env.road.vehicles
-        others[others.index(self.ego)] = vehicle
-        self.env.vehicle = vehicle
-
-    def _record(self) -> None:
-        self.step_count += 1
-        for v in self.env.road.vehicles:
-            k = EGO if v is self.ego else self._number.setdefault(v, len(self._number) + 1)
-            if k not in self.rows:
-                self.rows[k], self.first[k], self.size[k] = [], self.step_count, (float(v.LENGTH), float(v.WIDTH))
-            self.rows[k].append((float(v.position[0]), -float(v.position[1]), -float(v.heading), float(v.speed)))
-
-
-def _track(k: int, first: int, rows: list[Row], size: tuple[float, float]) -> Track:
-    a = np.array(rows)
-    return Track(k, first, a[:, :2].astype(np.float32), wrap(a[:, 2]), a[:, 3].astype(np.float32), *size)
+    begin: Traffic
+    log: Track
+    driver_crashed: bool
+    lanes: tuple[tuple[F32, F32], ...]
+    bicycle: Bicycle
 
 
 class Seed:
-    """One seed of one environment, made ready to be driven often: its log, its lanes, and its traffic when an episode begins."""
+    """One seed of one environment. It is made ready when it is first needed."""
 
     def __init__(self, environment: str, seed: int, steps: int = STEPS) -> None:
-        self.kind, self.key = environment, f"{environment}:{seed}"
-        self.recording = self.key
-        self.steps = steps
-        traffic = Traffic(environment, seed)
+        self.kind, self.seed, self.steps = environment, seed, steps
+        self.key = self.recording = f"{environment}:{seed}"
+
+    @cached_property
+    def ready(self) -> Ready:
+        traffic = Traffic(self.kind, self.seed)
         for _ in range(HISTORY_STEPS):
             traffic.step()
-        self._begin = copy.deepcopy(traffic)
-        for _ in range(LEAD_STEPS + steps):
+        begin = copy.deepcopy(traffic)
+        for _ in range(LEAD_STEPS + self.steps):
             traffic.step()
         whole = traffic.scene(self.key, ()).tracks[EGO]
-        self.driver_crashed = bool(traffic.ego.crashed)
-        self.log = prolonged(whole, FUTURE_STEPS)
-        way = self.log.xy.astype(np.float64)
-        self.lanes = lane_bounds(traffic.env.road.network.lanes_list(), way.min(0) - _AROUND_M, way.max(0) + _AROUND_M)
-        self.bicycle = bicycle(whole.length_m)
+        log = prolonged(whole, FUTURE_STEPS)
+        way = log.xy.astype(np.float64)
+        lanes = lane_bounds(traffic.env.road.network.lanes_list(), way.min(0) - _AROUND_M, way.max(0) + _AROUND_M)
+        return Ready(begin, log, bool(traffic.ego.crashed), lanes, bicycle(whole.length_m))
 
     def open(self) -> HighwayEnv:
-        return HighwayEnv(self, copy.deepcopy(self._begin))
+        return HighwayEnv(self)
 
 
 class HighwayEnv:
     """An episode of a seed. A `World`."""
 
-    def __init__(self, seed: Seed, traffic: Traffic) -> None:
-        self.log, self.bicycle, self.steps = seed.log, seed.bicycle, seed.steps
+    def __init__(self, seed: Seed) -> None:
+        ready = seed.ready
+        self.log, self.bicycle, self.steps = ready.log, ready.bicycle, seed.steps
         self.start = WARM_STEPS
-        self._seed, self._traffic = seed, traffic
+        self._key, self._lanes, self._traffic = seed.key, ready.lanes, copy.deepcopy(ready.begin)
 
     @property
     def step(self) -> int:
@@ -187,12 +95,15 @@ class HighwayEnv:
         return bool(self._traffic.ego.crashed)
 
     def scene(self) -> Scene:
-        return self._traffic.scene(self._seed.key, self._seed.lanes)
+        return self._traffic.scene(self._key, self._lanes)
 
 
-def seeds(environment: str) -> Iterator[Seed]:
-    """Without end, seeds in which the simulator's own driver does not collide: what it did is the log of the others."""
+def seeds(environment: str, known: Container[str] = ()) -> Iterator[Seed]:
+    """Without end, seeds in which the simulator's own driver does not collide: what it did is the log of the others.
+
+    known: keys of seeds of which that is known.
+    """
     for seed in itertools.count():
         one = Seed(environment, seed)
-        if not one.driver_crashed:
+        if one.key in known or not one.ready.driver_crashed:
             yield one

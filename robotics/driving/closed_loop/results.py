@@ -84,13 +84,20 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def row(name: str, episodes: Sequence[Episode], latency_ms: float, **fields: Any) -> dict[str, Any]:
-    """Figures of some episodes. Rates and the driving score come with 95 % intervals; "kinds" holds the same means per kind."""
+def row(name: str, episodes: Sequence[Episode], base: Sequence[Episode], latency_ms: float, **fields: Any) -> dict[str, Any]:
+    """Figures of some episodes. Rates and the driving score come with 95 % intervals; "kinds" holds the same means per kind.
+
+    base: the same settings driven at the least latency. "driving_change" is the mean difference of the driving score, setting by
+    setting: its interval is free of how hard the settings are.
+    """
     recordings = [e.recording for e in episodes]
     out: dict[str, Any] = {"name": name, "latency_ms": latency_ms, "episodes": len(episodes), "recordings": len(set(recordings))}
     for field in INTERVALS:
         mean, low, high = bootstrap_over_scenes([getattr(e.score, field) for e in episodes], recordings)
         out[field] = {"mean": mean, "low": low, "high": high}
+    change = [e.score.driving - b.score.driving for e, b in zip(episodes, base, strict=True)]
+    mean, low, high = bootstrap_over_scenes(change, recordings)
+    out["driving_change"] = {"mean": mean, "low": low, "high": high}
     out |= {field: float(np.mean([getattr(e.score, field) for e in episodes])) for field in MEANS}
     out |= {field: sum(getattr(e.score, field) for e in episodes) for field in ("plans", "failed")}
     kinds = {k: [e.score for e in episodes if e.kind == k] for k in sorted({e.kind for e in episodes})}

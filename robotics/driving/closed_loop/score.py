@@ -1,7 +1,7 @@
 """What an episode is worth: collisions and whose fault they were, road, progress, time to collision, comfort, and age of plans.
 
 The driving score is that of NAVSIM's predictive driver model, PDMS = NC DAC (5 TTC + 5 EP + 2 C) / 12, of the whole episode as
-driven; off the road is here who has the centre outside of every lane (there: a corner).
+driven; off the road is here who has the centre outside of every lane (there: a corner), as far as the map goes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from robotics.driving.closed_loop.driven import Driven
 from robotics.driving.pdm import (
@@ -31,6 +32,9 @@ LOOK_AHEAD_STEPS = 9
 """Time to collision looks 0.9 s beyond the end."""
 ROAD_TOLERANCE_M = 0.3
 """nuPlan's, for its drivable area."""
+MAP_END_M = 5.0
+
+F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,8 @@ def score(d: Driven, log: Track) -> Score:
     road = Road(d.scene.lanes, ROAD_TOLERANCE_M)
     where = area(ego, road)
     found = contacts(ego, agents, where)
-    off = ~road.inside(ego.poses[:, :2]).any(axis=1)
     whole = log.xy[d.start - log.first :]
+    off = off_road(ego.poses[:, :2], whole, road)
     ways = progress(ego.poses[:, :2], whole), float(np.hypot(*np.diff(whole[:steps], axis=0).T).sum())
     comfortable = comfort(ego)[0] if steps >= 5 else 1.0
     parts = Pdm(
@@ -89,6 +93,21 @@ def score(d: Driven, log: Track) -> Score:
         failed=d.failed,
         ended=d.ended,
     )
+
+
+def off_road(path: F64, log: ArrayLike, road: Road) -> NDArray[np.bool_]:
+    """path [T, 2] m -> [T], outside of every lane, where the map is known.
+
+    Maps end somewhere. Where the nearest point of the log [n, 2], or one up to MAP_END_M after it, lies in no lane either, nothing
+    is said of the road.
+    """
+    points = np.asarray(log, dtype=np.float64)
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    held = np.concatenate([[0], np.cumsum(road.inside(points).any(axis=1))])
+    end = np.searchsorted(along, along + MAP_END_M, side="right")
+    known = held[end] - held[:-1] == end - np.arange(len(points))
+    nearest = np.hypot(*(path[:, None] - points).transpose(2, 0, 1)).argmin(axis=1)
+    return ~road.inside(path).any(axis=1) & known[nearest]
 
 
 def at_fault(scene: Scene, track_id: int, start: int, step: int) -> bool:

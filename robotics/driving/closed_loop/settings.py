@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from edge.core.errors import InputError, UnknownNameError
@@ -18,21 +18,24 @@ SIM_EGOS = 2
 """Egos of one simulated scene, where there are so many."""
 
 
-def settings(source: str, count: int, data: Path | None = None, split: str = "val") -> Iterator[Setting]:
+def settings(
+    source: str, count: int, data: Path | None = None, split: str = "val", known: Container[str] = ()
+) -> Iterator[Setting]:
     """`count` settings, the same on every run.
 
-    recorded: pairs spread over the recordings of `split`; sim: over simulated scenes;
-    highway-env: over environments in turn, seed by seed.
-    Raises UnknownNameError for another source, InputError for fewer settings than asked for.
+    recorded: pairs spread over the recordings of `split`; sim: over simulated scenes; highway-env: over environments in turn, seed
+    by seed. known: keys of settings that were chosen before, which need not be looked at again. Raises UnknownNameError for another
+    source, InputError for fewer settings than asked for.
     """
     if source not in SOURCES:
         raise UnknownNameError("source", source, SOURCES)
     if count < 1:
         raise InputError(f"episodes {count}: drive at least one")
     if source == "highway-env":
-        from robotics.driving.closed_loop.highway import ENVIRONMENTS, seeds
+        from robotics.driving.closed_loop.highway import seeds
+        from robotics.driving.closed_loop.traffic import ENVIRONMENTS
 
-        turns = itertools.cycle([seeds(environment) for environment in ENVIRONMENTS])
+        turns = itertools.cycle([seeds(environment, known) for environment in ENVIRONMENTS])
         yield from (next(turn) for turn in itertools.islice(turns, count))
         return
     scenes = _recorded(data, split) if source == "recorded" else _simulated(count)

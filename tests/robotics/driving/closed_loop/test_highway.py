@@ -13,9 +13,10 @@ pytest.importorskip("highway_env")
 
 from edge.core.errors import UnknownNameError
 from robotics.driving.closed_loop.episode import drive
-from robotics.driving.closed_loop.highway import EGO, ENVIRONMENTS, WARM_STEPS, Seed, Traffic, seeds
+from robotics.driving.closed_loop.highway import WARM_STEPS, Seed, seeds
 from robotics.driving.closed_loop.planners import ConstantVelocity, Oracle
 from robotics.driving.closed_loop.score import score
+from robotics.driving.closed_loop.traffic import EGO, ENVIRONMENTS, Traffic
 from robotics.driving.pdm import Road
 
 RACE = "racetrack-v0"
@@ -72,13 +73,13 @@ def test_controls_mean_the_same_there_and_here(race: Seed) -> None:
 
 
 def test_the_log_is_on_the_lanes(race: Seed) -> None:
-    assert Road(race.lanes, 0.3).inside(race.log.xy[: WARM_STEPS + 41]).any(axis=1).all()
+    assert Road(race.ready.lanes, 0.3).inside(race.ready.log.xy[: WARM_STEPS + 41]).any(axis=1).all()
 
 
 def test_the_oracle_follows_the_simulators_own_driver_and_constant_velocity_leaves_the_road(race: Seed) -> None:
     world = race.open()
     d = drive(world, Oracle(), 0.0)
-    log = race.log.xy[WARM_STEPS : WARM_STEPS + len(d.states)]
+    log = race.ready.log.xy[WARM_STEPS : WARM_STEPS + len(d.states)]
     assert np.hypot(*(np.array([(s.x, s.y) for s in d.states]) - log).T).max() < 1.0
     good = score(d, world.log)
     assert (good.collision, good.off_road, good.ended) == (0.0, 0.0, "time")
@@ -92,13 +93,13 @@ def test_the_same_episode_twice_also_after_another_environment(race: Seed) -> No
     Traffic("intersection-v1", 0).step()  # it changes the temper of drivers for all, if it is let
     assert drive(race.open(), ConstantVelocity(), 0.3).states == one
     again = Seed(RACE, 3, steps=40)
-    assert np.array_equal(again.log.xy, race.log.xy)
+    assert np.array_equal(again.ready.log.xy, race.ready.log.xy)
     assert drive(again.open(), ConstantVelocity(), 0.3).states == one
 
 
 def test_seeds_are_those_whose_driver_arrives() -> None:
     found = list(itertools.islice(seeds(RACE), 2))
     assert [s.key for s in found] == sorted(s.key for s in found)
-    assert not any(s.driver_crashed for s in found)
+    assert not any(s.ready.driver_crashed for s in found)
     with pytest.raises(UnknownNameError, match="racetrack-v0"):
         Traffic("racetrack-v1", 0)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge.core.errors import InputError
 from robotics.driving.closed_loop.episode import drive
+from robotics.driving.closed_loop.figure import draw_episodes
 from robotics.driving.closed_loop.planners import ConstantVelocity, Oracle, Stop
 from robotics.driving.closed_loop.replay import LogReplay, Pair, choose, eligible
-from robotics.driving.closed_loop.score import Score, score
+from robotics.driving.closed_loop.score import Score, off_road, score
 from robotics.driving.labels import navigation_command
+from robotics.driving.pdm import Road
 from robotics.driving.prompt import history_of
 from robotics.driving.render import render
 from robotics.driving.scene import Scene, Track
@@ -143,6 +147,19 @@ def test_off_the_road_is_outside_of_every_lane() -> None:
     assert s.driving == 0.0
 
 
+def test_where_the_map_ends_nobody_is_off_the_road() -> None:
+    """The lanes end at 60 m; who follows the log beyond is not off the road, who left it before is."""
+    scene = road((0.0, 0.0, 10.0))
+    ends = np.array([(-200.0, 0.0), (60.0, 0.0)], dtype=np.float32)
+    up, down = (ends + np.array([0, y], np.float32) for y in (1.8, -1.8))
+    s = drive_in(replace(scene, lanes=((up, down),)), Oracle())
+    assert (s.off_road, s.off_road_share) == (0.0, 0.0)
+    lanes = Road(((up, down),))
+    path = np.array([(20.0, 1.0), (30.0, 3.0), (50.0, 2.5), (70.0, 0.0), (70.0, 9.0)])
+    log = np.stack([np.arange(0.0, 100.0), np.zeros(100)], axis=1)
+    assert off_road(path, log, lanes).tolist() == [False, True, True, False, False]
+
+
 def test_the_oracle_stays_near_the_log_and_latency_hardly_moves_it(junction: Scene) -> None:
     for pair in choose([list(eligible(junction))], 4):
         for latency in (0.0, 0.665):
@@ -175,3 +192,13 @@ def test_pairs_are_spread_and_repeat() -> None:
     assert chosen == choose(found, 12)
     with pytest.raises(InputError, match="41 episodes"):
         choose(found, 41)
+
+
+def test_an_episode_drawn_from_above(junction: Scene, tmp_path: Path) -> None:
+    world = LogReplay(junction, whole(junction)[0])
+    d = drive(world, Oracle(), 0.3)
+    assert len(d.paths) == len(d.ages_s) == len(d.states) - 1
+    with Image.open(draw_episodes([("one", d, world.log), ("two", d, world.log)], tmp_path / "film.png")) as image:
+        assert image.size[0] > 1000
+    with pytest.raises(InputError, match="cannot write"):
+        draw_episodes([("one", d, world.log)], Path("/proc/none/film.png"))
