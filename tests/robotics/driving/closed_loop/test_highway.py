@@ -101,5 +101,8 @@ def test_seeds_are_those_whose_driver_arrives() -> None:
     found = list(itertools.islice(seeds(RACE), 2))
     assert [s.key for s in found] == sorted(s.key for s in found)
     assert not any(s.ready.driver_crashed for s in found)
+    first = next(seeds(RACE, known={found[0].key}))
+    assert first.key == found[0].key
+    assert "ready" not in vars(first)  # not driven again only to be chosen
     with pytest.raises(UnknownNameError, match="racetrack-v0"):
         Traffic("racetrack-v1", 0)
