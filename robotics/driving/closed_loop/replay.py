@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -135,6 +135,4 @@ def recorded_state(track: Track, step: int, bicycle: Bicycle) -> State:
 
 
 def _cut(track: Track, steps: int) -> Track:
-    return Track(
-        track.track_id, track.first, track.xy[:steps], track.yaw[:steps], track.speed[:steps], track.length_m, track.width_m
-    )
+    return replace(track, xy=track.xy[:steps], yaw=track.yaw[:steps], speed=track.speed[:steps])

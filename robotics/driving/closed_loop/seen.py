@@ -59,7 +59,7 @@ def driven(states: Sequence[State], first: int, log: Track) -> Track:
     """The track of an ego that went through `states` from step `first` on, with the size and number of `log`."""
     a = np.array([(s.x, s.y, s.yaw, s.speed) for s in states], dtype=np.float64)
     xy, speed = a[:, :2].astype(np.float32), a[:, 3].astype(np.float32)
-    return Track(log.track_id, first, xy, wrap(a[:, 2]), speed, log.length_m, log.width_m)
+    return replace(log, first=first, xy=xy, yaw=wrap(a[:, 2]), speed=speed)
 
 
 def with_ego(scene: Scene, ego: Track) -> Scene:
