@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import tyro
 
 from edge.cli.bench import BenchDecode, BenchPlan, BenchRender, BenchRows, BenchServer
+from edge.cli.closed_loop import DriveClosedLoop
 from edge.cli.drive import DriveData, DriveReference
 from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
@@ -31,7 +32,13 @@ COMMANDS = {
     "convert": Convert,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer, "render": BenchRender},
     "quantize": Quantize,
-    "drive": {"data": DriveData, "reference": DriveReference, "eval": DriveEval, "submit": DriveSubmit},
+    "drive": {
+        "data": DriveData,
+        "reference": DriveReference,
+        "eval": DriveEval,
+        "closed-loop": DriveClosedLoop,
+        "submit": DriveSubmit,
+    },
     "trace": Trace,
 }
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.core.errors import InputError, UnknownNameError
 from robotics.driving.scene import F32, FUTURE_STEPS, HISTORY_STEPS, Scene, Track, wrap
+from robotics.driving.sim.bounds import lane_bounds
 from robotics.driving.sim.driver import Driver
 from robotics.driving.sim.highways import highway, highway_with_ramp
 from robotics.driving.sim.junctions import intersection, roundabout
@@ -91,12 +92,5 @@ def _track(k: int, v: Driver, first: int, rows: list[tuple[float, float, float, 
 def _bounds(world: World, states: dict) -> tuple[tuple[F32, F32], ...]:
     """Left and right bounds of all lanes every 2 m, as far as 120 m beyond the traffic."""
     seen = np.array([row[:2] for rows in states.values() for row in rows]).reshape(-1, 2)
-    low, high = (seen.min(0) - 120, seen.max(0) + 120) if len(seen) else (-np.inf, np.inf)
-    lanes = []
-    for lane in world.road.network.lanes_list():
-        s = np.linspace(0, lane.length, max(2, int(lane.length / 2) + 1))
-        sides = [np.stack([lane.position(v, side * lane.width_at(v) / 2) for v in s]) * (1, -1) for side in (-1, 1)]
-        keep = ((sides[0] >= low) & (sides[0] <= high)).all(axis=1)
-        if keep.sum() >= 2:
-            lanes.append(tuple(world.bend(side[keep])[0].astype(np.float32) for side in sides))
-    return tuple(lanes)
+    low, high = (seen.min(0) - 120, seen.max(0) + 120) if len(seen) else (np.full(2, -np.inf), np.full(2, np.inf))
+    return lane_bounds(world.road.network.lanes_list(), low, high, world.bend)

@@ -29,6 +29,7 @@ def test_surface() -> None:
         "drive submit",
         "drive reference",
         "drive eval",
+        "drive closed-loop",
         "trace",
     }
 
