@@ -23,7 +23,8 @@ from serving.generating import Asked, answers, asked, generate
 from serving.limits import Gate
 from serving.log import LOGGER, Logged
 from serving.metrics import Metrics
-from serving.planning import PlanRequest, plan
+from serving.planning import EnginePlanner, PlanRequest
+from serving.plans import Plans
 from serving.settings import ServerSettings
 from serving.streaming import Growing
 from serving.warming import warm_up
@@ -42,6 +43,7 @@ class Server:
         self.engine, self.planner, self.settings = engine, planner, settings
         self.name = settings.name or engine.path.resolve().name
         self.worker = Worker(settings.waiting)
+        self.plans = None if planner is None else Plans(EnginePlanner(planner, self.worker, settings))
         self.metrics = Metrics(lambda: self.worker.waiting, lambda: self.worker.running)
         self.ready = False
         engine.reuse = True
@@ -174,11 +176,9 @@ def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings
 
     @app.post("/v1/plan")
     async def plans(request: Request, body: PlanRequest) -> Response:
-        if server.planner is None:
+        if server.plans is None:
             raise Refusal(f"{server.name} is no driving checkpoint: its folder has no planner.json", status=404)
-        found, ticket = server.planner, Ticket()
-        made = await staying(request, server.worker.run(lambda t: plan(found, body, settings, t), ticket))
-        return JSONResponse(made)
+        return await staying(request, server.plans.answer(body))
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

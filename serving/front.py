@@ -24,6 +24,7 @@ from serving.limits import Gate
 from serving.log import Logged
 from serving.metrics import Metrics
 from serving.planning import PlanRequest
+from serving.plans import Plans
 from serving.settings import ServerSettings
 from serving.wire.chat import ChatRequest, CompletionRequest
 from serving.wire.errors import Refusal
@@ -202,6 +203,7 @@ def create_front(
 ) -> FastAPI:
     """The application in front of `backend`, which is started and stopped with it. planner: of a driving checkpoint."""
     door = Door(backend, settings, name, strategy, lossless)
+    answering = None if planner is None else Plans(lambda request, _: planner.propose(request, door.ask))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -226,11 +228,11 @@ def create_front(
 
     @app.post("/v1/plan")
     async def plans(request: Request, body: PlanRequest) -> Response:
-        if planner is None:
+        if answering is None:
             raise Refusal(f"{name} is no driving checkpoint: its folder has no planner.json", status=404)
         if "strategy" in body.edge.model_fields_set and body.edge.strategy != strategy:
             raise Refusal(f"edge.strategy: {UNKNOWN}", param="edge.strategy")
-        return JSONResponse(await staying(request, planner.plan(body, door.ask)))
+        return await staying(request, answering.answer(body))
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

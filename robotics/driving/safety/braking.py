@@ -57,5 +57,3 @@ def path_stop(ego: Ego, brake: Brake, profile: VehicleProfile, path: Trajectory)
     beyond = np.maximum(s - along[-1], 0.0)
     x, y = x + beyond * np.cos(path.yaw[-1]), y + beyond * np.sin(path.yaw[-1])
     return Trajectory.of(x, y, yaw, v, a, np.where(beyond > 0, 0.0, kappa))
-
-

@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from robotics.driving.answer import Answer
 from robotics.driving.safety.braking import arc_stop, path_stop
 from robotics.driving.safety.checks import Check, comfortable, passed, staged
 from robotics.driving.safety.collision import collision
@@ -24,7 +23,7 @@ from robotics.driving.safety.kinematics import kinematics
 from robotics.driving.safety.last_valid import LastValid, reanchored
 from robotics.driving.safety.plausibility import plausibility
 from robotics.driving.safety.profile import VehicleProfile
-from robotics.driving.safety.proposal import Proposal, read
+from robotics.driving.safety.proposal import Proposal, Read, read
 from robotics.driving.safety.resample import deviation_m, resample, route
 from robotics.driving.safety.trajectory import STANDING, Trajectory
 
@@ -34,8 +33,8 @@ Status = Literal["OK", "DEGRADED", "FALLBACK", "REJECTED"]
 Source = Literal["model", "model_truncated", "last_valid", "brake_stop"]
 BrakeKind = Literal["comfort", "in_lane", "standing"]
 
-DEVIATION_M = 0.5
-"""The dense trajectory passes its waypoints within this, half of what Autoware lets an ego lag behind its plan."""
+DEVIATION_M = 1.0
+"""The dense trajectory passes its waypoints within this (what Autoware lets an ego deviate from its plan along the way)."""
 NO_BOXES: F64 = np.zeros((0, 6))
 STAGE_REASONS = {
     "freshness": "STALE_INPUT",
@@ -73,14 +72,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is driven, why, and every candidate that was looked at, in order. answer, waypoints: of the model, where readable."""
+    """What is driven, why, and every candidate that was looked at, in order. read: the model's, as far as it was readable."""
 
     status: Status
     chosen: Candidate
     reasons: tuple[str, ...]
     candidates: tuple[Candidate, ...]
-    answer: Answer | None = None
-    waypoints: F64 | None = None
+    read: Read | None = None
 
     @property
     def trajectory(self) -> Trajectory:
@@ -97,19 +95,18 @@ def decide(situation: Situation, proposal: Proposal | None, why: str | None = No
     found = None if proposal is None else read(proposal)
     seen: list[Candidate] = []
     reasons = [] if why is None else [why]
-    if proposal is not None and found is not None:
-        model = _model(situation, proposal, found.waypoints, staged("schema", found.checks))
+    if found is not None or not passed(list(situation.fresh)):
+        model = _model(situation, found)
         seen.append(model)
         if model.passed:
-            status, reasons = _quality(model)
-            return Decision(status, model, reasons, tuple(seen), found.answer, found.waypoints)
+            status, said = _quality(model)
+            return Decision(status, model, said, tuple(seen), found)
         reasons.append(_stage_reason(model))
-    answer, waypoints = (None, None) if found is None else (found.answer, found.waypoints)
     for candidate in fallbacks(situation):
         seen.append(candidate)
         if candidate.passed:
-            return Decision("FALLBACK", candidate, tuple(reasons), tuple(seen), answer, waypoints)
-    return Decision("REJECTED", seen[-1], (*reasons, "NO_CANDIDATE_PASSES"), tuple(seen), answer, waypoints)
+            return Decision("FALLBACK", candidate, tuple(reasons), tuple(seen), found)
+    return Decision("REJECTED", seen[-1], (*reasons, "NO_CANDIDATE_PASSES"), tuple(seen), found)
 
 
 def fallbacks(situation: Situation) -> Iterator[Candidate]:
@@ -142,13 +139,16 @@ def judged(waypoints: F64, situation: Situation) -> tuple[Trajectory | None, lis
     return trajectory, checks
 
 
-def _model(situation: Situation, proposal: Proposal, waypoints: F64 | None, schema: list[Check]) -> Candidate:
-    skipped = [c for c in [Check.that("sections", not proposal.skipped, critical=False)] if not c.ok]
-    source: Source = "model_truncated" if skipped else "model"
-    checks = [*situation.fresh, *schema, *staged("schema", skipped)]
-    if waypoints is None or not passed(checks):
+def _model(situation: Situation, found: Read | None) -> Candidate:
+    checks = list(situation.fresh)
+    if found is None or not passed(checks):
+        return Candidate("model", None, checks)
+    source: Source = "model_truncated" if found.skipped else "model"
+    whole = Check.that("sections", not found.skipped, critical=False)
+    checks += staged("schema", [*found.checks, whole])
+    if found.waypoints is None or not passed(checks):
         return Candidate(source, None, checks)
-    trajectory, more = judged(waypoints, situation)
+    trajectory, more = judged(found.waypoints, situation)
     return Candidate(source, trajectory, checks + more)
 
 

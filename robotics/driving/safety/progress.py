@@ -1,8 +1,8 @@
 """How far along its path a plan is at every moment: five distances become a smooth motion from the present speed.
 
-A smoothing spline rather than one through the points. Waypoints carry noise of a tenth of a metre (of recordings, of digits, of the
-model), and a curve forced through them would report accelerations that nobody planned: of the human drives of the recorded validation
-windows, nine in twenty would break nuPlan's comfort bounds, and one in forty the hard acceleration limits.
+A smoothing spline rather than one through the points. Waypoints carry noise of a tenth of a metre (of recordings, of digits, of
+the model), and a curve forced through them would report accelerations that nobody planned: of the human drives of the recorded
+validation windows, 43 % would break nuPlan's comfort bounds instead of 18 %.
 
 Acceleration is linear between points 0.1 s apart; the motion minimises
 
@@ -41,7 +41,7 @@ def _solution() -> F64:
     at = integrals()[1][10::10]
     jerk = np.diff(np.eye(POINTS), axis=0) / DT_S
     normal = at.T @ at + (NOISE_M / JERK_MPS3) ** 2 * DT_S * jerk.T @ jerk
-    return np.linalg.solve(normal, at.T)
+    return np.linalg.solve(normal, at.T).astype(np.float64)
 
 
 ACCEL = _solution()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +26,8 @@ class Proposal:
 
     text: Any
     waypoints: Any
-    skipped: Sequence[str] = ()
-    told: dict[str, Any] = field(default_factory=dict)
+    skipped: Any = ()
+    told: Any = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,7 @@ class Read:
 
     answer: Answer | None
     waypoints: F64 | None
+    skipped: tuple[str, ...]
     checks: list[Check]
 
 
@@ -44,7 +44,8 @@ def read(proposal: Proposal) -> Read:
     """The schema stage: exact keys and values, and five pairs of finite numbers."""
     answer, waypoints = _answer(proposal.text), _waypoints(proposal.waypoints)
     checks = [Check.that("answer", answer is not None), Check.that("waypoints", waypoints is not None)]
-    return Read(answer, waypoints, checks)
+    skipped = tuple(s for s in proposal.skipped if isinstance(s, str)) if isinstance(proposal.skipped, list | tuple) else ()
+    return Read(answer, waypoints, skipped, checks)
 
 
 def _answer(text: Any) -> Answer | None:

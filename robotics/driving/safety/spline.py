@@ -23,7 +23,7 @@ class Spline:
 
     @classmethod
     def through(cls, knots: F64, values: F64, start_slope: F64) -> Spline:
-        """knots [n + 1], growing; values [n + 1, D]; start_slope [D]. Solves the usual tridiagonal system (de Boor 1978, ch. IV)."""
+        """knots [n + 1], growing; values [n + 1, D]; start_slope [D]. The usual tridiagonal system (de Boor 1978, ch. IV)."""
         n, h = len(knots) - 1, np.diff(knots)
         slopes = np.diff(values, axis=0) / h[:, None]
         system, right = np.zeros((n + 1, n + 1)), np.zeros_like(values)
@@ -32,7 +32,7 @@ class Spline:
             system[i, i - 1 : i + 2] = h[i - 1], 2 * (h[i - 1] + h[i]), h[i]
             right[i] = 6 * (slopes[i] - slopes[i - 1])
         system[n, n - 1 :] = -1.0, 1.0
-        return cls(knots, values, np.linalg.solve(system, right))
+        return cls(knots, values, np.linalg.solve(system, right).astype(np.float64))
 
     def __call__(self, at: F64) -> tuple[F64, F64, F64]:
         """Value and first and second derivative at `at` [K], each [K, D]; beyond the ends the outer pieces go on."""

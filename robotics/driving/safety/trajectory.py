@@ -26,7 +26,8 @@ class Trajectory:
     @classmethod
     def of(cls, x: F64, y: F64, yaw: F64, v: F64, a: F64, kappa: F64) -> Trajectory:
         """From columns of 51, rounded."""
-        return cls(np.round(np.stack([TIMES_S, x, y, yaw, v, a, kappa], axis=1), DECIMALS) + 0.0)
+        columns = np.stack([TIMES_S, x, y, yaw, v, a, kappa], axis=1).astype(np.float64)
+        return cls(columns.round(DECIMALS) + 0.0)  # + 0.0 turns -0.0 into 0.0
 
     def __getattr__(self, name: str) -> F64:
         """A column by its name."""
