@@ -30,8 +30,8 @@ def collision(trajectory: Trajectory, boxes: F64, profile: VehicleProfile) -> li
 
 
 def contact_s(trajectory: Trajectory, boxes: F64, profile: VehicleProfile) -> float:
-    """Seconds to the first contact, LATE_S if there is none. A box that comes from behind the rear bumper is not counted: the
-    ego would be hit for braking (at-fault rule of NAVSIM)."""
+    """Seconds to the first contact, LATE_S if there is none. A box that first touches from behind the rear bumper is not
+    counted: the ego would be hit for braking (at-fault rule of NAVSIM)."""
     yaw = trajectory.yaw
     forward = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)  # [51, 2]
     middle = trajectory.xy + forward * (profile.length_m / 2 - profile.rear_overhang_m)
@@ -40,8 +40,10 @@ def contact_s(trajectory: Trajectory, boxes: F64, profile: VehicleProfile) -> fl
     ego = np.array([profile.length_m, profile.width_m]) / 2 + profile.collision_margin_m
     meet = overlap(moving - middle[:, None], forward[:, None], heading[None], ego, boxes[None, :, 3:5] / 2)
     behind = ((moving - middle[:, None]) * forward[:, None]).sum(-1) < -profile.length_m / 2
-    hit = (meet & ~behind).any(axis=1)
-    return float(TIMES_S[hit.argmax()]) if hit.any() else LATE_S
+    first = meet.argmax(axis=0)  # [N]
+    each = np.arange(len(boxes))
+    blamed = meet[first, each] & ~behind[first, each]
+    return float(TIMES_S[first[blamed].min()]) if blamed.any() else LATE_S
 
 
 def overlap(offset: F64, forward: F64, heading: F64, ego: F64, other: F64) -> NDArray[np.bool_]:

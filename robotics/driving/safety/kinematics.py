@@ -18,8 +18,9 @@ F64 = NDArray[np.float64]
 LEAST_STEP_M = 0.02
 """Shorter steps tell no direction."""
 STOP_MARGIN_M = 2.0
-LEAD_IN = 2
-"""Jerk is judged from the third point on: at the first, the plan takes over from whatever was driven before."""
+SLOPE = np.array([2.0, 1.0, 0.0, -1.0, -2.0]) / (10 * DT_S)
+"""Least-squares slope over 0.4 s (Savitzky-Golay of first order): a single step of 0.1 s is no jerk that anybody feels, and nuPlan
+smooths as well. Flipped, as a convolution wants it."""
 
 
 def kinematics(trajectory: Trajectory, profile: VehicleProfile) -> list[Check]:
@@ -48,9 +49,9 @@ def comfort(t: Trajectory, profile: VehicleProfile) -> list[Check]:
     """nuPlan's comfort metrics and Autoware's lateral jerk and forward length. None of these is critical."""
     limits, v0 = profile.comfort, float(t.v[0])
     lateral, yaw_rate = t.v**2 * t.kappa, t.v * t.kappa
-    along = np.diff(t.a)[LEAD_IN:] / DT_S
-    # v^3 dkappa/ds + 3 v^2 a kappa, with v dkappa/ds = dkappa/dt
-    across = (t.v[1:] ** 2 * np.diff(t.kappa) / DT_S + 3 * t.v[1:] * t.a[1:] * t.kappa[1:])[LEAD_IN:]
+    along = np.convolve(t.a, SLOPE, "valid")
+    # v^3 dkappa/ds + 3 v a kappa, with v dkappa/ds = dkappa/dt
+    across = (t.v**2)[2:-2] * np.convolve(t.kappa, SLOPE, "valid") + (3 * t.v * t.a * t.kappa)[2:-2]
     needed = v0**2 / (2 * limits.stopping_decel_mps2) - STOP_MARGIN_M
     found = {
         "comfort_accel_max": (float(t.a.max()), limits.accel_max_mps2),
@@ -59,7 +60,7 @@ def comfort(t: Trajectory, profile: VehicleProfile) -> list[Check]:
         "comfort_longitudinal_jerk": (float(np.abs(along).max()), limits.longitudinal_jerk_mps3),
         "comfort_lateral_jerk": (float(np.abs(across).max()), limits.lateral_jerk_mps3),
         "comfort_yaw_rate": (float(np.abs(yaw_rate).max()), limits.yaw_rate_radps),
-        "comfort_yaw_accel": (float(np.abs(np.diff(yaw_rate)).max()) / DT_S, limits.yaw_accel_radps2),
+        "comfort_yaw_accel": (float(np.abs(np.convolve(yaw_rate, SLOPE, "valid")).max()), limits.yaw_accel_radps2),
     }
     out = [Check.at_least("comfort_accel_min", float(t.a.min()), limits.accel_min_mps2, critical=False)]
     out += [Check.at_most(name, value, limit, critical=False) for name, (value, limit) in found.items()]
