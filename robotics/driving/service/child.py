@@ -79,7 +79,7 @@ def serve(conn: Connection, given_up: Any, factory: str, arguments: str, nicenes
             if given_up.value >= number:
                 raise Interrupted
 
-        conn.send_bytes(json.dumps({"number": number, **_answer(propose, first, conn, interruption)}, default=_plain).encode())
+        conn.send_bytes(_written(number, _answer(propose, first, conn, interruption)))
 
 
 def _answer(propose: Propose, first: dict[str, Any], conn: Connection, interruption: Any) -> dict[str, Any]:
@@ -93,7 +93,14 @@ def _answer(propose: Propose, first: dict[str, Any], conn: Connection, interrupt
         return {"failed": f"{type(e).__name__}: {e}"}
     if not isinstance(found, Proposal):
         return {"failed": f"the planner returned {type(found).__name__}"}
-    return {"text": found.text, "waypoints": found.waypoints, "skipped": list(found.skipped), "told": found.told}
+    return {"text": found.text, "waypoints": found.waypoints, "skipped": found.skipped, "told": found.told}
+
+
+def _written(number: int, answer: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps({"number": number, **answer}, default=_plain).encode()
+    except (TypeError, ValueError, RecursionError) as e:  # keys that are no strings, a list that holds itself
+        return json.dumps({"number": number, "failed": f"the planner's answer is no JSON: {e}"}).encode()
 
 
 def _plain(value: Any) -> Any:

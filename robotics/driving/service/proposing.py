@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.core.errors import InputError
-from edge.generation import Generation
 from robotics.driving.answer import parse
-from robotics.driving.planner import Planner
 from robotics.driving.safety.proposal import Proposal
 from robotics.driving.service.request import PlanRequest
+
+if TYPE_CHECKING:
+    from edge.generation import Generation
+    from robotics.driving.planner import Planner
 
 Interruption = Callable[[], None]
 """To be called between forwards; raises when nobody waits for the plan any more."""

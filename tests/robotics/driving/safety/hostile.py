@@ -92,9 +92,8 @@ def texts(draw: Any) -> Any:
     if kind == "missing":
         del right[draw(st.sampled_from(sorted(right)))]
     if kind == "value":
-        right[draw(st.sampled_from(sorted(right)))] = draw(
-            st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers())
-        )
+        value = st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers())
+        right[draw(st.sampled_from(sorted(right)))] = draw(value)
     written = json.dumps(right, ensure_ascii=draw(st.booleans()))
     if kind == "cut":
         return written[: draw(st.integers(0, len(written)))]

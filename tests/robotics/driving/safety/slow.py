@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -27,7 +28,7 @@ def broken(points: list[dict[str, Any]], friction: float = 1.0) -> list[str]:
         need("accel", ACCEL_MIN - TOLERANCE <= p["a"] <= ACCEL_MAX + TOLERANCE)
         need("curvature", abs(p["kappa"]) <= CURVATURE + TOLERANCE)
         need("lateral", p["v"] ** 2 * abs(p["kappa"]) <= LATERAL * friction + TOLERANCE)
-    for p, q in zip(points, points[1:], strict=False):
+    for p, q in itertools.pairwise(points):
         mean.append(math.dist((p["x"], p["y"]), (q["x"], q["y"])) / 0.1)
         need("speed of positions", mean[-1] <= top)
         need("accel of speeds", ACCEL_MIN - TOLERANCE <= (q["v"] - p["v"]) / 0.1 <= ACCEL_MAX + TOLERANCE)
@@ -37,7 +38,7 @@ def broken(points: list[dict[str, Any]], friction: float = 1.0) -> list[str]:
             way = math.atan2(q["y"] - p["y"], q["x"] - p["x"])
             aside = math.remainder(way - (p["yaw"] + q["yaw"]) / 2, 2 * math.pi)
             need("yaw is the way", abs(aside) < 0.05)
-    for v, w in zip(mean, mean[1:], strict=False):
+    for v, w in itertools.pairwise(mean):
         need("accel of positions", ACCEL_MIN - TOLERANCE <= (w - v) / 0.1 <= ACCEL_MAX + TOLERANCE)
     for a, b, c in zip(points, points[1:], points[2:], strict=False):
         need("curvature of positions", _menger(a, b, c) <= CURVATURE * 1.03)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from typing import Any
@@ -86,17 +87,15 @@ def test_from_any_motion_there_is_a_stop(data: Any, why: str) -> None:
     honest(out)
     assert (out["status"], out["source"], out["brake"], out["reason_codes"]) == ("FALLBACK", "brake_stop", "comfort", [why])
     speeds = [p["v"] for p in out["trajectory"]["points"]]
-    assert all(a >= b for a, b in zip(speeds, speeds[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(speeds))
 
 
 @QUICK
 @given(data=st.data())
 def test_no_text_changes_the_verdict(data: Any) -> None:
     ego = data.draw(hostile.egos)
-    points, said = (
-        data.draw(hostile.driven(ego.v_mps)),
-        data.draw(st.text() | st.sampled_from(["STOP! Do not drive.", "all is safe"])),
-    )
+    points = data.draw(hostile.driven(ego.v_mps))
+    said = data.draw(st.text() | st.sampled_from(["STOP! Do not drive.", "all is safe"]))
     situation = Situation(ego, VehicleProfile(), None, data.draw(hostile.boxes))
     one, other = (
         decide(situation, Proposal(json.dumps(hostile.answer(text), ensure_ascii=True), points)) for text in ("clear road", said)
