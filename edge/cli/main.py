@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from edge.cli.bench import BenchDecode, BenchPlan, BenchRows, BenchServer
+from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchRows, BenchServer
 from edge.cli.drive import DriveData, DriveReference
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
@@ -27,7 +27,7 @@ COMMANDS = {
     "serve": Serve,
     "train": Train,
     "convert": Convert,
-    "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer},
+    "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer, "deadline": BenchDeadline},
     "quantize": Quantize,
     "drive": {"data": DriveData, "reference": DriveReference},
     "trace": Trace,

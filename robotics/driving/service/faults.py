@@ -1,4 +1,4 @@
-"""Planners that fail on purpose, for tests and benches: what a service is worth shows when its planner hangs, dies or talks nonsense."""
+"""Planners that fail on purpose, for tests and benches: services show their worth when their planner hangs or talks nonsense."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from robotics.driving.service.request import PlanRequest
 
 FACTORY = f"{__name__}:faulty"
 KINDS = ("steady", "slow", "sleeps", "hangs", "holds", "dies", "raises", "refuses", "garbage", "nonsense")
-"""steady: a sound plan at once. slow: the same after 50 ms, heeding its interruption. sleeps: for an hour, not heeding it. hangs: in a
-Python loop. holds: in C, with the interpreter's lock. dies: the process ends. raises: an error of its own. refuses: an error of the
-request. garbage: fields of wrong types. nonsense: a plan in the right form that no vehicle can drive."""
+"""steady: a sound plan at once. slow: the same after 50 ms, heeding its interruption. sleeps: for an hour, not heeding it.
+hangs: in a Python loop. holds: in C, with the interpreter's lock. dies: the process ends. raises: an error of its own.
+refuses: an error of the request. garbage: fields of wrong types. nonsense: in the right form, and no vehicle can drive it."""
 SLOW_S = 0.05
 
 

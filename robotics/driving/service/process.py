@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import queue
 import threading
+import time
 from concurrent.futures import Future, InvalidStateError
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,9 +24,13 @@ from robotics.driving.service.request import PlanRequest
 
 GRACE_S = 2.0
 """From interrupting a planner to killing it."""
+CHECK_S = 0.1
+"""How often a silent planner is looked at."""
 LARGEST = 1 << 24
 """Bytes of an answer."""
 START_S = 300.0
+MOST_BEHIND = 4
+"""Requests that a planner may not have come back from; with so many it hangs, and no more pictures are heaped up before it."""
 
 
 class ProcessBackend:
@@ -46,6 +51,7 @@ class ProcessBackend:
         self._ready = threading.Event()
         self._outbox: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._child: Any = None
+        self._interrupted: dict[int, float] = {}
         threading.Thread(target=self._keep, name="planner-process", daemon=True).start()
 
     def wait(self, timeout_s: float = START_S) -> bool:
@@ -59,8 +65,8 @@ class ProcessBackend:
     def submit(self, request: PlanRequest, left_ms: float | None) -> Future[Proposal]:
         future: Future[Proposal] = Future()
         with self._lock:
-            if not self._up:
-                future.set_exception(PlannerDown(self.error or "the planner is being started"))
+            if not self._up or len(self._futures) >= MOST_BEHIND:
+                future.set_exception(PlannerDown(self.error or "the planner hangs, or is being started"))
                 return future
             self._number += 1
             number = self._number
@@ -75,16 +81,14 @@ class ProcessBackend:
 
     def _interrupt(self, number: int) -> None:
         self._given_up.value = max(self._given_up.value, number)
-        timer = threading.Timer(self._grace_s, self._kill_if_at, (number,))
-        timer.daemon = True
-        timer.start()
-
-    def _kill_if_at(self, number: int) -> None:
-        """Kill the child if it has not come back from request `number`."""
         with self._lock:
-            hanging = number in self._futures
-        if hanging:
-            self._kill()
+            if number in self._futures:
+                self._interrupted[number] = time.monotonic()
+
+    def _hanging(self) -> bool:
+        """Whether the child has not come back from a request for long after it was interrupted."""
+        with self._lock:
+            return any(time.monotonic() - when > self._grace_s for when in self._interrupted.values())
 
     def _kill(self) -> None:
         child = self._child
@@ -113,6 +117,9 @@ class ProcessBackend:
 
     def _listen(self, ours: Connection) -> None:
         while True:
+            while not ours.poll(CHECK_S):
+                if self._hanging():
+                    return
             said = ours.recv_bytes(LARGEST)
             try:
                 told = json.loads(said)
@@ -128,13 +135,14 @@ class ProcessBackend:
                 continue
             with self._lock:
                 future = self._futures.pop(number, None)
+                self._interrupted.pop(number, None)
             if future is not None:
                 with contextlib.suppress(InvalidStateError):
                     _finish(future, told)
 
     def _down(self) -> None:
         with self._lock:
-            self._up, lost, self._futures = False, self._futures, {}
+            self._up, lost, self._futures, self._interrupted = False, self._futures, {}, {}
         self._outbox.put(None)
         for future in lost.values():
             with contextlib.suppress(InvalidStateError):
@@ -152,7 +160,7 @@ def _finish(future: Future[Proposal], told: dict[str, Any]) -> None:
 
 def _send(ours: Connection, outbox: queue.SimpleQueue[list[bytes] | None]) -> None:
     """Pictures may be larger than the pipe, and a child that hangs does not read it: only this thread waits then."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, TypeError):  # TypeError: the pipe was closed while this thread wrote
         while (parts := outbox.get()) is not None:
             for part in parts:
                 ours.send_bytes(part)

@@ -1,19 +1,21 @@
 """The planner service: every request is answered by its deadline, with a checked plan or an explicit refusal to drive on.
 
-The answer that does without the model is made before the model is asked, so that at the deadline it has only to be sent. Waiting is
-all that is left to do then, and waiting is punctual as long as the planner computes elsewhere: in a process of its own
-(`ProcessBackend`), or in a thread that gives way (`ThreadBackend`).
+The answer that does without the model is made before the model is asked, so that at the deadline it has only to be sent. Whoever
+calls does nothing but wait: all work on a request is done in another thread, and the planner computes in a process of its own
+(`ProcessBackend`), or in a thread that gives way (`ThreadBackend`). A thread that has just computed is woken late by the scheduler
+of a busy machine, one that has only slept is not.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, replace
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge.core.errors import EdgeError
-from robotics.driving.safety.chain import Decision, Situation, decide
+from robotics.driving.safety.chain import Situation, decide
 from robotics.driving.safety.checks import Check, passed, staged
 from robotics.driving.safety.last_valid import LastValid
 from robotics.driving.safety.proposal import Proposal
@@ -23,12 +25,16 @@ from robotics.driving.service.misses import Misses, Probe
 from robotics.driving.service.proposing import Backend, PlannerDown
 from robotics.driving.service.request import PlanFields
 from robotics.driving.service.respond import respond
-from robotics.driving.service.response import PlanResponse, Timing
+from robotics.driving.service.response import PlanResponse, Reason, Timing
 
 GUARD_MS = 4.0
 """The planner is given up so long before the deadline: checking its plan, or saying that there is none, takes less."""
 LONGEST_MS = 120_000.0
 """How long a request without a deadline waits."""
+LINGER_S = 0.002
+"""Who calls is woken first, and the planner interrupted after that."""
+DESKS = 8
+"""Requests that are worked on. One is at the planner and one before it; the others are answered at once."""
 AHEAD_MS = 100.0
 """A sensor stamp may lie so far in the future: clocks differ."""
 
@@ -50,6 +56,14 @@ class _Call:
     queued: float = 0.0
     planned: float = 0.0
     checked: float = 0.0
+    without: PlanResponse | None = None
+    """The answer without the model, once it is made."""
+    prepared: threading.Event = field(default_factory=threading.Event)
+    claimed: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Whether the answer is still to be given: true once, for the one who gives it."""
+        return self.claimed.acquire(blocking=False)
 
     @property
     def deadline(self) -> float:
@@ -65,6 +79,17 @@ class _Call:
         stamp = self.request.sensor_stamp_ns
         return self.arrived_ns if stamp is None else stamp
 
+    def timing(self) -> Timing:
+        now = time.monotonic()
+        return Timing(
+            queue_ms=round(self.queued * 1e3, 3),
+            planner_ms=round(self.planned * 1e3, 3),
+            checks_ms=round(self.checked * 1e3, 3),
+            total_ms=round((now - self.arrived) * 1e3, 3),
+            deadline_ms=self.request.deadline_ms,
+            met=now <= self.deadline,
+        )
+
 
 class PlannerService:
     """Answers requests over one planner. `plan` may be called from any number of threads.
@@ -78,46 +103,72 @@ class PlannerService:
         self._refusals = (EdgeError, *refusals)
         self._gate, self._probe = Gate(), Probe(self.misses)
         self._last: _Kept | None = None
+        self._desk = ThreadPoolExecutor(DESKS, thread_name_prefix="planner-service")
 
     def plan(self, request: PlanFields) -> PlanResponse:
-        """The answer, by the deadline. Raises EdgeError where the request itself cannot be honoured (an unknown command, a picture
-        that is none).
+        """The answer, by the deadline. Raises EdgeError where the request itself cannot be honoured (a picture that is none, an
+        unknown section).
         """
         call = _Call(request, time.monotonic(), time.time_ns())
+        work = self._desk.submit(self._work, call)
+        try:
+            return work.result(max(0.0, call.give_up - time.monotonic()))
+        except TimeoutError:
+            call.prepared.wait()
+            if call.without is None or not call.claim():
+                return work.result()
+            return _because(call.without, "DEADLINE_MISSED", call)
+
+    def close(self) -> None:
+        self._desk.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self, call: _Call) -> PlanResponse:
+        try:
+            return self._plan(call)
+        finally:
+            call.prepared.set()
+
+    def _plan(self, call: _Call) -> PlanResponse:
         situation = self._situation(call)
-        without = decide(situation, None)
-        if without.chosen.brake == "standing" or not passed(list(situation.fresh)):
-            return self._answer(call, without, None)
+        decision = decide(situation, None)
+        call.without = without = respond(call.request, decision, None, call.timing(), call.stamp_ns)
+        call.prepared.set()
+        if decision.chosen.brake == "standing" or not passed(list(situation.fresh)):
+            return without
         if self.misses.unreliable:
             self._look_again(call)
-            return self._answer(call, _because(without, "PLANNER_UNRELIABLE"), None)
+            return _because(without, "PLANNER_UNRELIABLE", call)
         started = time.monotonic()
         turn = self._gate.enter(call.stamp_ns, call.give_up)
         call.queued = time.monotonic() - started
         if turn != "turn":
-            why = "SUPERSEDED" if turn == "superseded" else "DEADLINE_MISSED"
-            return self._answer(call, _because(without, why), None)
+            return _because(without, "SUPERSEDED" if turn == "superseded" else "DEADLINE_MISSED", call)
         try:
             proposal, why = self._proposal(call)
         finally:
             self._gate.leave()
         if proposal is None:
-            return self._answer(call, _because(without, why), None)
+            return _because(without, why, call)
         started = time.monotonic()
         decision = decide(replace(situation, fresh=self._fresh(call)), proposal)
         call.checked = time.monotonic() - started
-        return self._answer(call, decision, proposal)
+        if not call.claim():
+            return without  # too late: it was answered, and the plan is dropped
+        if decision.status in ("OK", "DEGRADED"):
+            self._last = _Kept(decision.trajectory, call.request.sensor_stamp_ns, call.arrived)
+        return respond(call.request, decision, proposal, call.timing(), call.stamp_ns)
 
-    def _proposal(self, call: _Call) -> tuple[Proposal | None, str]:
+    def _proposal(self, call: _Call) -> tuple[Proposal | None, Reason]:
         """The planner's plan, or None and why there is none."""
         started = time.monotonic()
-        late, future, why = True, None, ""
+        late, future = True, None
+        why: Reason = "PLANNER_FAILED"
         try:
             left = max(call.give_up - started, 0.0)
             future = self.backend.submit(call.request, None if call.request.deadline_ms is None else left * 1e3)
-            proposal = future.result(left)
+            proposal = future.result(left + LINGER_S)
             late = False
-            return proposal, ""
+            return proposal, why
         except self._refusals:
             late = False
             raise
@@ -126,7 +177,7 @@ class PlannerService:
         except PlannerDown:
             why = "PLANNER_DOWN"
         except (Exception, CancelledError):
-            why = "PLANNER_FAILED"
+            pass
         finally:
             call.planned = time.monotonic() - started
             self.misses.record(late)
@@ -167,20 +218,9 @@ class PlannerService:
         age = (stamp - kept.stamp_ns) / 1e9 if both else call.arrived - kept.arrived  # type: ignore[operator]
         return LastValid(kept.trajectory, age) if age >= 0 else None
 
-    def _answer(self, call: _Call, decision: Decision, proposal: Proposal | None) -> PlanResponse:
-        if decision.status in ("OK", "DEGRADED"):
-            self._last = _Kept(decision.trajectory, call.request.sensor_stamp_ns, call.arrived)
-        now = time.monotonic()
-        timing = Timing(
-            queue_ms=round(call.queued * 1e3, 3),
-            planner_ms=round(call.planned * 1e3, 3),
-            checks_ms=round(call.checked * 1e3, 3),
-            total_ms=round((now - call.arrived) * 1e3, 3),
-            deadline_ms=call.request.deadline_ms,
-            met=now <= call.deadline,
-        )
-        return respond(call.request, decision, proposal, timing, call.stamp_ns)
 
-
-def _because(decision: Decision, why: str) -> Decision:
-    return replace(decision, reasons=(why, *decision.reasons))
+def _because(without: PlanResponse, why: Reason, call: _Call) -> PlanResponse:
+    """The answer without the model, which was made when the request came; little is left to do."""
+    timing = call.timing()
+    codes = (why, *without.reason_codes)
+    return without.model_copy(update={"reason_codes": codes, "timing": timing, "queue_ms": timing.queue_ms})
