@@ -162,7 +162,7 @@ class BenchDeadline:
     """The planner in a process of its own, in a thread of the service's, or a process that hangs and is killed all the time."""
     requests: int = 5000
     """Of each."""
-    deadline_ms: float = 20.0
+    deadline_ms: float = 50.0
     """Shorter than a plan takes, so that every answer is due at the deadline."""
     load: int | None = None
     """Computing processes beside; one per core by default."""

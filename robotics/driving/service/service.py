@@ -27,8 +27,9 @@ from robotics.driving.service.request import PlanFields
 from robotics.driving.service.respond import respond
 from robotics.driving.service.response import PlanResponse, Reason, Timing
 
-GUARD_MS = 4.0
-"""The planner is given up so long before the deadline: checking its plan, or saying that there is none, takes less."""
+GUARD_MS = 8.0
+"""The planner is given up so long before the deadline: checking its plan, or saying that there is none, and being woken on a busy
+machine take less."""
 LONGEST_MS = 120_000.0
 """How long a request without a deadline waits."""
 LINGER_S = 0.002

@@ -251,7 +251,7 @@ def test_the_shipped_planner_in_a_thread_and_in_a_process() -> None:
     try:
         assert backend.wait(120), backend.error
         for service in (PlannerService(ThreadBackend(of_planner(planner))), PlannerService(backend)):
-            missed = sound(service.plan(ask(deadline_ms=8.0)))
+            missed = sound(service.plan(ask(deadline_ms=12.0)))
             assert missed.reason_codes == ("DEADLINE_MISSED",)
             out = sound(service.plan(ask()))
             assert out.answer == wanted.generation.text
