@@ -24,7 +24,7 @@ from serving.limits import Gate
 from serving.log import LOGGER, Logged
 from serving.metrics import Metrics
 from serving.planning import EnginePlanner, PlanRequest
-from serving.plans import Plans
+from serving.plans import ANSWERS, Plans
 from serving.settings import ServerSettings
 from serving.streaming import Growing
 from serving.warming import warm_up
@@ -174,7 +174,7 @@ def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings
     async def completions(request: Request, body: CompletionRequest) -> Response:
         return await server.complete(request, body)
 
-    @app.post("/v1/plan")
+    @app.post("/v1/plan", responses=ANSWERS)
     async def plans(request: Request, body: PlanRequest) -> Response:
         if server.plans is None:
             raise Refusal(f"{server.name} is no driving checkpoint: its folder has no planner.json", status=404)

@@ -24,7 +24,7 @@ from serving.limits import Gate
 from serving.log import Logged
 from serving.metrics import Metrics
 from serving.planning import PlanRequest
-from serving.plans import Plans
+from serving.plans import ANSWERS, Plans
 from serving.settings import ServerSettings
 from serving.wire.chat import ChatRequest, CompletionRequest
 from serving.wire.errors import Refusal
@@ -226,7 +226,7 @@ def create_front(
     async def completions(request: Request, body: CompletionRequest) -> Response:
         return await door.complete(request, "/v1/completions", body)
 
-    @app.post("/v1/plan")
+    @app.post("/v1/plan", responses=ANSWERS)
     async def plans(request: Request, body: PlanRequest) -> Response:
         if answering is None:
             raise Refusal(f"{name} is no driving checkpoint: its folder has no planner.json", status=404)

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from robotics.driving.safety.proposal import Proposal
 from robotics.driving.service.proposing import PlannerDown
+from robotics.driving.service.response import PlanResponse
 from robotics.driving.service.service import PlannerService
 from serving.planning import PlanRequest, by_camera
 from serving.wire.errors import Refusal
@@ -18,6 +19,8 @@ from serving.worker import Gone
 
 Planning = Callable[[PlanRequest, float | None], Awaitable[Proposal]]
 """(request, milliseconds left or None): an unchecked plan. To be cancelled when it is too late."""
+ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": PlanResponse}}
+"""For the description of the route."""
 WAITERS = 8
 """Threads. One request is at the planner and one before it; the others are answered at once."""
 
