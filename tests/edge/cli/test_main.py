@@ -23,6 +23,7 @@ def test_surface() -> None:
         "bench decode",
         "bench rows",
         "bench server",
+        "bench deadline",
         "serve",
         "drive data",
         "drive reference",
