@@ -23,7 +23,7 @@ from serving.generating import Asked, answers, asked, generate
 from serving.limits import Gate
 from serving.log import LOGGER, Logged
 from serving.metrics import Metrics
-from serving.planning import EnginePlanner, PlanRequest
+from serving.planning import EnginePlanner, PlanRequest, ProcessPlanner
 from serving.plans import ANSWERS, Plans
 from serving.settings import ServerSettings
 from serving.streaming import Growing
@@ -43,7 +43,10 @@ class Server:
         self.engine, self.planner, self.settings = engine, planner, settings
         self.name = settings.name or engine.path.resolve().name
         self.worker = Worker(settings.waiting)
-        self.plans = None if planner is None else Plans(EnginePlanner(planner, self.worker, settings))
+        self.plans: Plans | None = None
+        if planner is not None:
+            beside = settings.plan_process
+            self.plans = Plans(ProcessPlanner(planner, settings) if beside else EnginePlanner(planner, self.worker, settings))
         self.metrics = Metrics(lambda: self.worker.waiting, lambda: self.worker.running)
         self.ready = False
         engine.reuse = True
@@ -159,6 +162,8 @@ def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings
         warming.add_done_callback(_told)
         yield
         server.worker.close()
+        if server.plans is not None:
+            server.plans.close()
 
     app = FastAPI(title="edge-dvla", version=edge.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server

@@ -5,15 +5,18 @@ The form of requests is here; judgement and deadlines are in `robotics.driving.s
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
+import torch
 from pydantic import ConfigDict, Field
 
 from robotics.driving.planner import Planner
 from robotics.driving.safety.proposal import Proposal
 from robotics.driving.scene import CAMERAS
 from robotics.driving.service import request as library
+from robotics.driving.service.process import ProcessBackend
 from robotics.driving.service.proposing import of_planner
 from serving import images
 from serving.generating import strategy_options
@@ -72,3 +75,24 @@ class EnginePlanner:
             return found
 
         return await self._worker.run(job, Ticket())
+
+
+class ProcessPlanner:
+    """The planner in a process of its own, beside the engine: nothing that the model does holds up an answer."""
+
+    def __init__(self, planner: Planner, settings: ServerSettings) -> None:
+        """planner: the server's own, for its folder and precision."""
+        engine = planner.engine
+        dtype = str(engine.backbone.dtype).removeprefix("torch.")
+        self.backend = ProcessBackend({"path": str(engine.path), "dtype": dtype, "threads": torch.get_num_threads()})
+        self._settings = settings
+
+    async def __call__(self, request: PlanRequest, left_ms: float | None) -> Proposal:
+        """As of `EnginePlanner`. Raises PlannerDown while the process is being started."""
+        started = time.monotonic()
+        given = await asyncio.to_thread(asked, request, self._settings)
+        left = None if left_ms is None else max(0.0, left_ms - (time.monotonic() - started) * 1e3)
+        return await asyncio.wrap_future(self.backend.submit(given, left))
+
+    def close(self) -> None:
+        self.backend.close()

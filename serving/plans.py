@@ -64,4 +64,7 @@ class Plans:
             raise
 
     def close(self) -> None:
+        if (close := getattr(self._planning, "close", None)) is not None:
+            close()
+        self.service.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from typing import Any
@@ -16,7 +18,7 @@ from robotics.driving.demo import demo_window
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Planner
 from tests.robotics.driving.safety.slow import broken
-from tests.serving.conftest import Running
+from tests.serving.conftest import Running, running
 
 BY_MS = 2000.0
 """How late a busy test machine may be. Punctuality is measured by `edge bench deadline`."""
@@ -126,3 +128,25 @@ def test_the_client_has_words_for_it(served: Running, body: dict[str, Any]) -> N
     assert len(plan.trajectory.points) == 51
     assert plan.trajectory.points[0].v == pytest.approx(8.0)
     assert any(c["critical"] for c in plan.checks)
+
+
+def test_a_planner_beside_the_engine(served: Running, body: dict[str, Any]) -> None:
+    """The same plan from a process of its own; and it is got over that this process dies."""
+    wanted = ask(served, body)
+    with running(plan_process=True) as other:
+        planning = other.server.plans._planning  # type: ignore[union-attr]
+        assert planning.backend.wait(120)
+        found = ask(other, body)
+        assert (found["sections"], found["status"]) == (wanted["sections"], wanted["status"])
+        assert ask(other, body, deadline_ms=12.0)["reason_codes"] == ["DEADLINE_MISSED"]
+        assert other.post("/v1/plan", json=body | {"sections": ["trajectory", "poem"]}).status_code == 400
+        os.kill(planning.backend.pid, signal.SIGKILL)
+        end = time.monotonic() + 120
+        while ask(other, body, deadline_ms=20_000.0)["source"] != "model":
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert planning.backend.starts == 2
+    wait = time.monotonic() + 20
+    while os.path.exists(f"/proc/{planning.backend.pid}"):
+        assert time.monotonic() < wait
+        time.sleep(0.05)

@@ -13,7 +13,7 @@ DT_S = 0.1
 POINTS = 51
 TIMES_S = np.arange(POINTS) * DT_S
 COLUMNS = ("t", "x", "y", "yaw", "v", "a", "kappa")
-DECIMALS = 6
+DECIMALS = 9
 """Trajectories are rounded before they are checked, so that what was checked is what is sent."""
 
 

@@ -193,6 +193,7 @@ def test_after_m_of_k_misses_the_planner_is_not_waited_for_until_it_is_reliable_
     service = in_thread("slow")
     monkeypatch.setattr(faults, "SLOW_S", 0.3)
     assert [service.plan(ask(deadline_ms=50.0)).reason_codes for _ in range(3)] == [("DEADLINE_MISSED",)] * 3
+    wait_for(lambda: service.misses.unreliable)
     out = sound(service.plan(ask(deadline_ms=5000.0)))
     assert (out.status, out.reason_codes) == ("FALLBACK", ("PLANNER_UNRELIABLE",))
     assert out.timing.total_ms < BY_MS
