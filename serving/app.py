@@ -17,12 +17,14 @@ from edge.core.errors import EdgeError
 from edge.engine import Engine
 from edge.generation import Generation
 from robotics.driving.planner import Planner
+from robotics.driving.service.response import PlanResponse
 from serving.base import base_app, post
 from serving.behaviour import Afterwards, staying
 from serving.generating import Asked, answers, asked, generate
 from serving.log import LOGGER
 from serving.metrics import Metrics
-from serving.planning import PlanRequest, plan
+from serving.planning import EnginePlanner, PlanRequest, ProcessPlanner
+from serving.plans import Plans
 from serving.settings import ServerSettings
 from serving.streaming import Growing
 from serving.warming import warm_up
@@ -41,6 +43,10 @@ class Server:
         self.engine, self.planner, self.settings = engine, planner, settings
         self.name = settings.name or engine.path.resolve().name
         self.worker = Worker(settings.waiting)
+        self.plans: Plans | None = None
+        if planner is not None:
+            beside = settings.plan_process
+            self.plans = Plans(ProcessPlanner(planner, settings) if beside else EnginePlanner(planner, self.worker, settings))
         self.metrics = Metrics(lambda: self.worker.waiting, lambda: self.worker.running)
         self.ready = False
         engine.reuse = True
@@ -82,11 +88,9 @@ class Server:
 
     async def plan(self, http: Request, request: PlanRequest) -> Response:
         """A driving plan."""
-        if self.planner is None:
+        if self.plans is None:
             raise Refusal(f"{self.name} is no driving checkpoint: its folder has no planner.json", status=404)
-        found = self.planner
-        made = await staying(http, self.worker.run(lambda t: plan(found, request, self.settings, t), Ticket()))
-        return JSONResponse(made)
+        return await staying(http, self.plans.answer(request))
 
     def _job(self, what: Asked, **listeners: Any) -> Callable[[Ticket], Generation]:
         return lambda ticket: generate(self.engine, what, self.settings, ticket, **listeners)
@@ -167,12 +171,14 @@ def create_app(engine: Engine, planner: Planner | None, settings: ServerSettings
         warming.add_done_callback(_told)
         yield
         server.worker.close()
+        if server.plans is not None:
+            server.plans.close()
 
     app = base_app(settings, server.metrics, lifespan)
     app.state.server = server
     post(app, "/v1/chat/completions", ChatRequest, server.complete)
     post(app, "/v1/completions", CompletionRequest, server.complete)
-    post(app, "/v1/plan", PlanRequest, server.plan)
+    post(app, "/v1/plan", PlanRequest, server.plan, PlanResponse)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
+from pydantic import BaseModel
 
 import edge
 from serving.behaviour import refusing
@@ -16,9 +17,8 @@ from serving.limits import Gate
 from serving.log import Logged
 from serving.metrics import Metrics
 from serving.settings import ServerSettings
-from serving.wire.chat import Wire
 
-W = TypeVar("W", bound=Wire)
+W = TypeVar("W", bound=BaseModel)
 MIB = 2**20
 
 
@@ -45,9 +45,9 @@ def post(
     path: str,
     form: type[W],
     answer: Callable[[Request, W], Awaitable[Response]],
-    responses: dict[int | str, dict[str, Any]] | None = None,
+    answered: type[BaseModel] | None = None,
 ) -> None:
-    """A route that answers bodies of one form, and its description. responses: by status, as OpenAPI says them.
+    """A route that answers bodies of one form, and its description. answered: the form of its answers, where they have one.
 
     It is a route of Starlette's: FastAPI's own would resolve dependencies, of which there are none.
     """
@@ -56,18 +56,25 @@ def post(
         return await answer(request, await read(request, form))
 
     app.router.add_route(path, route, methods=["POST"], include_in_schema=False)
-    told = {str(k): v for k, v in (responses or {200: {"description": "the answer"}}).items()}
-    app.openapi = _with(app.openapi, path, form, told)
+    app.openapi = _with(app.openapi, path, form, answered)
 
 
 def _with(
-    description: Callable[[], dict[str, Any]], path: str, form: type[Wire], told: dict[str, Any]
+    description: Callable[[], dict[str, Any]], path: str, form: type[BaseModel], answered: type[BaseModel] | None
 ) -> Callable[[], dict[str, Any]]:
     @functools.cache
     def made() -> dict[str, Any]:
         out = description()
-        out.setdefault("components", {}).setdefault("schemas", {}).update(components(form))
-        out["paths"][path] = {"post": {"operationId": path.strip("/").replace("/", "_"), **described(form), "responses": told}}
+        content = {} if answered is None else {"content": described(answered)}
+        out["paths"][path] = {
+            "post": {
+                "operationId": path.strip("/").replace("/", "_"),
+                "requestBody": {"required": True, "content": described(form)},
+                "responses": {"200": {"description": "the answer", **content}},
+            }
+        }
+        known = out.setdefault("components", {}).setdefault("schemas", {})
+        known |= components(form, "validation") | ({} if answered is None else components(answered, "serialization"))
         return out
 
     return made

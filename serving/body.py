@@ -5,15 +5,14 @@ FastAPI would read JSON into dictionaries first, and resolve dependencies that n
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from serving.wire.chat import Wire
 from serving.wire.errors import Refusal, invalid
 
-W = TypeVar("W", bound=Wire)
+W = TypeVar("W", bound=BaseModel)
 SCHEMAS = "#/components/schemas/{model}"
 """Where OpenAPI keeps descriptions."""
 JSON = "application/json"
@@ -31,15 +30,12 @@ async def read(request: Request, form: type[W]) -> W:
         raise invalid(e.errors(include_url=False, include_context=False, include_input=False)) from None
 
 
-def described(form: type[Wire]) -> dict[str, Any]:
-    """What a route says of its body in OpenAPI."""
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": SCHEMAS.format(model=form.__name__)}}}}}
+def described(form: type[BaseModel]) -> dict[str, Any]:
+    """JSON of this form, in OpenAPI's words."""
+    return {JSON: {"schema": {"$ref": SCHEMAS.format(model=form.__name__)}}}
 
 
-def components(*forms: type[Wire]) -> dict[str, Any]:
-    """Descriptions of bodies and of what they are made of, by name."""
-    out: dict[str, Any] = {}
-    for form in forms:
-        schema = form.model_json_schema(ref_template=SCHEMAS)
-        out |= schema.pop("$defs", {}) | {form.__name__: schema}
-    return out
+def components(form: type[BaseModel], mode: Literal["validation", "serialization"]) -> dict[str, Any]:
+    """Descriptions of a form and of what it is made of, by name."""
+    schema = form.model_json_schema(ref_template=SCHEMAS, mode=mode)
+    return schema.pop("$defs", {}) | {form.__name__: schema}

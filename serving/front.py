@@ -17,11 +17,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse
 
+from robotics.driving.service.response import PlanResponse
 from serving.base import base_app, post
 from serving.behaviour import staying
 from serving.front_plan import FrontPlanner
 from serving.metrics import Metrics
 from serving.planning import PlanRequest
+from serving.plans import Plans
 from serving.settings import ServerSettings
 from serving.wire.chat import ChatRequest, CompletionRequest
 from serving.wire.errors import Refusal
@@ -201,6 +203,7 @@ def create_front(
 ) -> FastAPI:
     """The application in front of `backend`, which is started and stopped with it. planner: of a driving checkpoint."""
     door = Door(backend, settings, name, strategy, lossless)
+    answering = None if planner is None else Plans(lambda request, _: planner.propose(request, door.ask))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -213,15 +216,15 @@ def create_front(
     app.state.server = door
 
     async def plans(request: Request, body: PlanRequest) -> Response:
-        if planner is None:
+        if answering is None:
             raise Refusal(f"{name} is no driving checkpoint: its folder has no planner.json", status=404)
         if "strategy" in body.edge.model_fields_set and body.edge.strategy != strategy:
             raise Refusal(f"edge.strategy: {UNKNOWN}", param="edge.strategy")
-        return JSONResponse(await staying(request, planner.plan(body, door.ask)))
+        return await staying(request, answering.answer(body))
 
     post(app, "/v1/chat/completions", ChatRequest, door.complete)
     post(app, "/v1/completions", CompletionRequest, door.complete)
-    post(app, "/v1/plan", PlanRequest, plans)
+    post(app, "/v1/plan", PlanRequest, plans, PlanResponse)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from edge.generation import Generation
+from edge.core.errors import InputError
 from edge.schemas import TEMPLATE_KEY
 from robotics.driving.answer import PlannerConfig, parse
-from robotics.driving.planner import ROLLOUT_TEMPERATURE, Plan, messages
+from robotics.driving.planner import ROLLOUT_TEMPERATURE, messages
 from robotics.driving.prompt import EgoHistory
+from robotics.driving.safety.proposal import Proposal
 from serving.planning import PlanRequest, by_camera
 from serving.wire.errors import Refusal
 
@@ -36,9 +37,8 @@ class FrontPlanner:
 
     def body(self, request: PlanRequest, history: EgoHistory) -> dict[str, Any]:
         """The chat completion that a plan is asked for by. Raises Refusal for what SGLang cannot honour."""
-        for name, value in (("deadline_ms", request.deadline_ms), ("sections", request.sections)):
-            if value is not None:
-                raise Refusal(f"{name}: only the embedded engine can honour it", param=name)
+        if request.sections is not None:
+            raise Refusal("sections: only the embedded engine can honour it", param="sections")
         urls = iter(by_camera(request))
         said = messages(history, request.nav_command)
         for part in said[0]["content"]:
@@ -57,28 +57,22 @@ class FrontPlanner:
         sampled = {"n": request.n_rollouts, "seed": request.seed, "temperature": ROLLOUT_TEMPERATURE}
         return out | sampled | {"custom_params": fork}
 
-    async def plan(self, request: PlanRequest, ask: Ask) -> dict[str, Any]:
-        """The plan as JSON. Raises Refusal and EdgeError."""
-        history = EgoHistory.read(request.history)
+    async def propose(self, request: PlanRequest, ask: Ask) -> Proposal:
+        """A plan that nobody has checked. Raises Refusal and EdgeError."""
         started = time.perf_counter()
-        reply = await ask(self.body(request, history))
-        answers = [parse(c["message"]["content"]) for c in reply["choices"]]
-        paths = np.stack([self.config.coding.decode(a.coded(), history, request.nav_command) for a in answers])
-        generation = Generation(
-            tokens=[],
-            text=reply["choices"][0]["message"]["content"],
-            finish_reason="stop",
-            lossless=reply["edge"]["lossless"],
-            forwards=reply["edge"]["forwards"],
-            rows=0,
-            open_tokens=0,
-            pad_tokens=0,
-            timings={"total": (time.perf_counter() - started) * 1e3},
-        )
-        made = Plan(answers[0], paths.mean(axis=0), reply["edge"]["strategy"], generation)
-        spread = [float(x) for x in paths.std(axis=0).ravel()] if len(answers) > 1 else []
-        return made.as_json() | {
-            "request_id": request.request_id,
-            "sensor_stamp_ns": request.sensor_stamp_ns,
-            "spread": spread,
+        reply = await ask(self.body(request, request.history))
+        texts = [c["message"]["content"] for c in reply["choices"]]
+        told = {
+            "strategy": reply["edge"]["strategy"],
+            "forwards": reply["edge"]["forwards"],
+            "lossless": reply["edge"]["lossless"],
+            "finish_reason": "stop",
+            "timings": {"total": (time.perf_counter() - started) * 1e3},
         }
+        try:
+            coded = [parse(text).coded() for text in texts]
+        except InputError:
+            return Proposal(texts[0], None, told=told)  # for the checks to reject
+        paths = np.stack([self.config.coding.decode(c, request.history, request.nav_command) for c in coded])
+        spread = [float(x) for x in paths.std(axis=0).ravel()] if len(texts) > 1 else []
+        return Proposal(texts[0], paths.mean(axis=0), told=told | {"spread": spread})

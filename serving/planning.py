@@ -1,20 +1,29 @@
-"""`POST /v1/plan`: cameras and ego motion in, a plan out. A thin route over the planner, which checks nothing but its form."""
+"""`POST /v1/plan`: cameras and ego motion in, a checked plan out.
+
+The form of requests is here; judgement and deadlines are in `robotics.driving.service`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import asyncio
+import time
+from typing import Annotated, Any
 
-from pydantic import Field
+import torch
+from pydantic import ConfigDict, Field
 
 from robotics.driving.planner import Planner
-from robotics.driving.prompt import EgoHistory
+from robotics.driving.safety.proposal import Proposal
 from robotics.driving.scene import CAMERAS
+from robotics.driving.service import request as library
+from robotics.driving.service.process import ProcessBackend
+from robotics.driving.service.proposing import of_planner
 from serving import images
 from serving.generating import strategy_options
 from serving.settings import ServerSettings
 from serving.wire.chat import Edge, Text, Wire
 from serving.wire.errors import Refusal
-from serving.worker import Ticket
+from serving.worker import Ticket, Worker
 
 
 class Camera(Wire):
@@ -23,19 +32,12 @@ class Camera(Wire):
     """A data URI, or what the server's settings allow."""
 
 
-class PlanRequest(Wire):
-    """What a vehicle sends. history: `{"xy": ..., "v": ...}` as `edge plan --history` reads it."""
+class PlanRequest(library.PlanFields):
+    """What a vehicle sends. history: as `edge plan --history` reads it."""
 
-    schema_: Literal["plan/1"] = Field(default="plan/1", alias="schema")
-    request_id: Text | None = None
-    sensor_stamp_ns: Annotated[int, Field(ge=0, strict=True)] | None = None
-    nav_command: Text
+    model_config = ConfigDict(allow_inf_nan=False)
+
     images: Annotated[list[Camera], Field(min_length=len(CAMERAS), max_length=len(CAMERAS))]
-    history: dict[str, Any]
-    deadline_ms: Annotated[float, Field(ge=0, le=1e9, strict=True)] | None = None
-    n_rollouts: Annotated[int, Field(ge=1, le=16, strict=True)] = 1
-    seed: Annotated[int, Field(ge=0, lt=1 << 62, strict=True)] = 0
-    sections: list[Text] | None = None
     edge: Edge = Edge()
 
 
@@ -47,24 +49,50 @@ def by_camera(request: PlanRequest) -> list[str]:
     return [sent[name] for name in CAMERAS]
 
 
-def plan(planner: Planner, request: PlanRequest, settings: ServerSettings, ticket: Ticket) -> dict[str, Any]:
-    """The plan as JSON, on the engine's thread. Raises Gone, Refusal and EdgeError."""
-    pictures = [images.read(url, settings, n) for n, url in enumerate(by_camera(request))]
-    options: dict[str, Any] = {"rollouts": request.n_rollouts, "seed": request.seed} if request.n_rollouts > 1 else {}
-    made = planner.plan(
-        pictures,
-        EgoHistory.read(request.history),
-        request.nav_command,
-        strategy=request.edge.strategy,
-        deadline_ms=request.deadline_ms,
-        sections=request.sections,
-        watch=lambda _: ticket.check(),
-        **options,
-        **strategy_options(request.edge),
-    )
-    return made.as_json() | {
-        "request_id": request.request_id,
-        "sensor_stamp_ns": request.sensor_stamp_ns,
-        "spread": list(made.generation.spread),
-        "queue_ms": round(ticket.waited_ms, 3),
-    }
+def asked(request: PlanRequest, settings: ServerSettings) -> library.PlanRequest:
+    """The request with its pictures, as the library takes it. Blocks while it reads them. Raises Refusal."""
+    pictures = tuple(images.read(url, settings, n) for n, url in enumerate(by_camera(request)))
+    fields: dict[str, Any] = {name: getattr(request, name) for name in library.PlanFields.model_fields}
+    options = strategy_options(request.edge)
+    return library.PlanRequest(**fields, images=pictures, strategy=request.edge.strategy, options=options)
+
+
+class EnginePlanner:
+    """The planner of a server whose engine serves other requests, too."""
+
+    def __init__(self, planner: Planner, worker: Worker, settings: ServerSettings) -> None:
+        self._propose, self._worker, self._settings = of_planner(planner), worker, settings
+
+    async def __call__(self, request: PlanRequest, left_ms: float | None) -> Proposal:
+        """A plan that nobody has checked. Cancelled, it ends soon. Raises Gone, Refusal and EdgeError."""
+        until = None if left_ms is None else time.monotonic() + left_ms / 1e3
+
+        def job(ticket: Ticket) -> Proposal:
+            given = asked(request, self._settings)
+            left = None if until is None else max(0.0, (until - time.monotonic()) * 1e3)
+            found = self._propose(given, left, ticket.check)
+            found.told["queue_ms"] = round(ticket.waited_ms, 3)
+            return found
+
+        return await self._worker.run(job, Ticket())
+
+
+class ProcessPlanner:
+    """The planner in a process of its own, beside the engine: nothing that the model does holds up an answer."""
+
+    def __init__(self, planner: Planner, settings: ServerSettings) -> None:
+        """planner: the server's own, for its folder and precision."""
+        engine = planner.engine
+        dtype = str(engine.backbone.dtype).removeprefix("torch.")
+        self.backend = ProcessBackend({"path": str(engine.path), "dtype": dtype, "threads": torch.get_num_threads()})
+        self._settings = settings
+
+    async def __call__(self, request: PlanRequest, left_ms: float | None) -> Proposal:
+        """As of `EnginePlanner`. Raises PlannerDown while the process is being started."""
+        started = time.monotonic()
+        given = await asyncio.to_thread(asked, request, self._settings)
+        left = None if left_ms is None else max(0.0, left_ms - (time.monotonic() - started) * 1e3)
+        return await asyncio.wrap_future(self.backend.submit(given, left))
+
+    def close(self) -> None:
+        self.backend.close()

@@ -21,6 +21,8 @@ from serving.settings import ServerSettings
 
 PLANNER_FILE = "planner.json"
 SHUTDOWN_S = 5
+TURN_S = 0.0005
+"""How long a Python thread computes before another may have its turn: who waits for a deadline is not to wait for the engine."""
 
 
 def serve(model: Path, settings: ServerSettings, *, dtype: str | None = None, threads: int | None = None) -> int:
@@ -73,6 +75,7 @@ def serve_sglang(
 
 def _run(app: FastAPI, listening: socket.socket, model: Path) -> int:
     log.to_stderr()
+    sys.setswitchinterval(TURN_S)
     host, port = listening.getsockname()[:2]
     sys.stderr.write(f"edge: serving {model} at http://{host}:{port}\n")
     config = uvicorn.Config(

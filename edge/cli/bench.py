@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edge.cli.zoo import NANO_PARENT, NANO_PLANNER
 from edge.core.errors import InputError
@@ -177,4 +178,30 @@ class BenchRender:
         result = render.bench(render.groups(recorded), self.size)
         record.write(result, self.json)
         render.show(result)
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchDeadline:
+    """How punctual the planner service is on a busy machine, beside a process that only sleeps."""
+
+    model: Path = NANO_PLANNER
+    """The converted checkpoint, a driving one."""
+    where: tuple[Literal["process", "thread", "hanging"], ...] = ("process", "thread", "hanging")
+    """The planner in a process of its own, in a thread of the service's, or a process that hangs and is killed all the time."""
+    requests: int = 5000
+    """Of each."""
+    deadline_ms: float = 50.0
+    """Shorter than a plan takes, so that every answer is due at the deadline."""
+    load: int | None = None
+    """Computing processes beside; one per core by default."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        from edge.bench import deadline, record
+
+        result = deadline.bench(self.model, self.where, self.requests, self.deadline_ms, self.load)
+        record.write(result, self.json)
+        deadline.show(result)
         return 0

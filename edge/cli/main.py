@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from edge.cli.bench import BenchDecode, BenchPlan, BenchRender, BenchRows, BenchServer
+from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchRender, BenchRows, BenchServer
 from edge.cli.closed_loop import DriveClosedLoop
 from edge.cli.drive import DriveData, DriveReference
 from edge.cli.evaluate import DriveEval
@@ -30,7 +30,14 @@ COMMANDS = {
     "serve": Serve,
     "train": Train,
     "convert": Convert,
-    "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer, "render": BenchRender},
+    "bench": {
+        "plan": BenchPlan,
+        "decode": BenchDecode,
+        "rows": BenchRows,
+        "server": BenchServer,
+        "render": BenchRender,
+        "deadline": BenchDeadline,
+    },
     "quantize": Quantize,
     "drive": {
         "data": DriveData,

@@ -27,6 +27,8 @@ class Serve:
     """Of the model, as clients call it; that of its folder by default."""
     waiting: int = 32
     """Requests that may wait while one runs."""
+    plan_process: bool = False
+    """Plan in a process of its own, with a second copy of the model: nothing that the model does makes an answer late."""
     image_dir: Path | None = None
     """Folder from which file:// images may be read."""
     image_host: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="HOST")] = ()
@@ -70,6 +72,7 @@ class Serve:
             api_key=self.api_key or os.environ.get("EDGE_API_KEY"),
             name=self.name,
             waiting=self.waiting,
+            plan_process=self.plan_process,
             image_dir=self.image_dir,
             image_hosts=self.image_host,
             max_image_megapixels=self.max_image_megapixels,

@@ -39,12 +39,38 @@ class Piece(Reply):
     forward: dict[str, Any] | None = None
 
 
+class Point(Reply):
+    """A moment of a trajectory: t s, x m forward, y m left, yaw rad, v m/s, a m/s2, kappa 1/m (positive to the left)."""
+
+    t: float
+    x: float
+    y: float
+    yaw: float
+    v: float
+    a: float
+    kappa: float
+
+
+class Trajectory(Reply):
+    """5 s at 10 Hz from now on, checked."""
+
+    dt_s: float
+    points: tuple[Point, ...]
+
+
 class Plan(Reply):
-    """A driving plan. raw_waypoints: five, one second apart, (x forward, y left) in metres."""
+    """A driving plan. trajectory: what may be driven; raw_waypoints: the model's own, five, one second apart, (x forward, y left)
+    in metres, none where there was no plan of the model. status: OK, DEGRADED, FALLBACK or REJECTED; reason_codes say why.
+    """
 
     schema_: str = Field(alias="schema")
+    status: str
+    source: str
+    reason_codes: tuple[str, ...]
+    trajectory: Trajectory
     sections: dict[str, Any]
     raw_waypoints: tuple[tuple[float, float], ...]
+    checks: tuple[dict[str, Any], ...]
     strategy: str
     forwards: int
     lossless: bool

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ class Plan:
 
     answer: the four sections as the model wrote them, its trajectory in the checkpoint's own coding.
     waypoints: [5, 2] m at 1..5 s, ego frame (x forward, y left), always absolute.
-    generation: with the milliseconds of the whole call as timing "plan".
     """
 
     answer: Answer
@@ -82,20 +80,23 @@ class Planner:
         Raises InputError for a wrong number of images, an unreadable one, an unknown command, a malformed history, or `sections`
         without the trajectory.
         """
+        generation = self.generate(images, history, command, strategy=strategy, **options)
+        answer = parse(generation.text)
+        return Plan(answer, self.waypoints(answer, history, command), strategy, generation)
+
+    def generate(self, images: Sequence[Any], history: EgoHistory, command: str, *, strategy: str, **options: Any) -> Generation:
+        """The model's answer, not read yet. Arguments and errors as of `plan`: what it raises is the fault of the request."""
         if "trajectory" not in (options.get("sections") or ("trajectory",)):
             raise InputError(f"a plan needs its trajectory: add it to sections, got {list(options['sections'])}")
         if options.get("rollouts", 1) > 1:
             options = {"temperature": ROLLOUT_TEMPERATURE, "fork_at": "trajectory"} | options
         if len(images) != len(CAMERAS):
             raise InputError(f"a plan takes {len(CAMERAS)} camera images ({', '.join(CAMERAS)}): got {len(images)}")
-        started = time.perf_counter()
-        generation = self.engine.generate(
-            messages(history, command), images=images, strategy=strategy, schema=self.template, **options
-        )
-        answer = parse(generation.text)
-        waypoints = self.config.coding.decode(answer.coded(), history, command)
-        timings = generation.timings | {"plan": (time.perf_counter() - started) * 1e3}
-        return Plan(answer, waypoints, strategy, replace(generation, timings=timings))
+        return self.engine.generate(messages(history, command), images=images, strategy=strategy, schema=self.template, **options)
+
+    def waypoints(self, answer: Answer, history: EgoHistory, command: str) -> NDArray[np.float64]:
+        """The trajectory of an answer in absolute metres, [5, 2]."""
+        return self.config.coding.decode(answer.coded(), history, command)
 
 
 def messages(history: EgoHistory, command: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ def test_surface() -> None:
         "bench rows",
         "bench server",
         "bench render",
+        "bench deadline",
         "serve",
         "drive data",
         "drive submit",

@@ -103,7 +103,12 @@ def test_plans_are_those_of_the_planner(door: str, rollouts: int) -> None:
     assert found["request_id"] == "q"
     if rollouts == 1:
         assert found["answer"] == wanted.generation.text
-    assert httpx.post(f"{door}/v1/plan", json=body | {"deadline_ms": 1.0}).status_code == 400
+    assert found["status"] in ("OK", "DEGRADED", "FALLBACK")
+    assert len(found["trajectory"]["points"]) == 51
+    late = httpx.post(f"{door}/v1/plan", json=body | {"deadline_ms": 1.0})
+    assert late.status_code == 200
+    assert (late.json()["status"], late.json()["reason_codes"]) == ("FALLBACK", ["DEADLINE_MISSED"])
+    assert httpx.post(f"{door}/v1/plan", json=body | {"sections": ["trajectory"]}).status_code == 400
 
 
 def test_refusals_come_in_openais_form(door: str) -> None:
