@@ -63,6 +63,7 @@ class Corpus:
     scaffold: Scaffold
     image_id: int
     pad_id: int
+    stop_id: int
     prompts: list[NDArray[np.int32]] = field(repr=False)
     answers: NDArray[np.int32] = field(repr=False)  # [records, N]
     starts: NDArray[np.int64] = field(repr=False)  # first record of each folder, and the total
@@ -90,7 +91,8 @@ class Corpus:
         starts = np.cumsum([0, *(len(f.records) for f in folders)])
         pad = tokenizer.id(tok.END)
         weights = tuple(s.weight for s in sources)
-        return cls(folders, weights, scaffold, image, pad, prompts, np.stack(answers), starts)
+        stop = tokenizer.id(tok.STOP)
+        return cls(folders, weights, scaffold, image, pad, stop, prompts, np.stack(answers), starts)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -113,8 +115,9 @@ class Corpus:
 
     # --- their tensors ------------------------------------------------------------------------------------------------------
 
-    def batch(self, records: Sequence[int], *, strength: float = 0.0, seed: tuple[int, ...] = ()) -> Batch:
-        """Tensors of these records; `strength` and `seed` are those of the image jitter."""
+    def batch(self, records: Sequence[int], *, strength: float = 0.0, dropout: float = 0.0, seed: tuple[int, ...] = ()) -> Batch:
+        """Tensors of these records. strength: of the image jitter; dropout: share of prompts that are hidden behind their last
+        image; both are functions of `seed`."""
         answers = torch.from_numpy(self.answers[list(records)].astype(np.int64))
         prompts = [self.prompts[r] for r in records]
         lengths = [len(p) for p in prompts]
@@ -130,11 +133,18 @@ class Corpus:
             axes = _axes(tuple(np.flatnonzero(prompt == self.image_id).tolist()), n, grids)
             positions[:, b, :n] = axes
             positions[:, b, n:] = axes.max() + 1 + torch.arange(total - n)
+        if dropout:
+            for b in np.flatnonzero(np.random.default_rng([*seed, 4]).random(len(records)) < dropout):
+                tokens[int(b), self._behind_images(prompts[b])] = self.pad_id
         pixels = self._pixels(records)
         if strength:
             pixels = jitter(pixels, strength, np.random.default_rng([*seed, 3]))
         patches = patchify(torch.from_numpy(pixels), temporal=1)
         return Batch(tokens, positions, torch.tensor(lengths), answers, patches, tuple(self.id(r) for r in records))
+
+    def _behind_images(self, prompt: NDArray[np.int32]) -> slice:
+        """Rows of a prompt between the end of its last image and the end of the user's turn."""
+        return slice(int(np.flatnonzero(prompt == self.image_id)[-1]) + 2, int(np.flatnonzero(prompt == self.stop_id)[-1]))
 
     def id(self, record: int) -> str:
         f = self._folder(record)

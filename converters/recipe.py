@@ -159,6 +159,8 @@ class Recipe(Frozen):
     checkpoint_every: int = Field(default=100, gt=0)
     jitter: Share = 0.0
     """Largest change of brightness, contrast and colour of each image, as a share."""
+    prompt_dropout: Share = 0.0
+    """Share of samples whose prompt is hidden behind its last image, so that an answer cannot rest on words and numbers alone."""
     block: Block = Block()
     noise: Noise = Noise()
     weights: Weights = Weights()

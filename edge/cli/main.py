@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import tyro
 
 from edge.cli.bench import BenchDecode, BenchPlan, BenchRows, BenchServer
-from edge.cli.drive import DriveData, DriveReference
+from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
 from edge.cli.quantize import Quantize
@@ -29,7 +29,7 @@ COMMANDS = {
     "convert": Convert,
     "bench": {"plan": BenchPlan, "decode": BenchDecode, "rows": BenchRows, "server": BenchServer},
     "quantize": Quantize,
-    "drive": {"data": DriveData, "reference": DriveReference},
+    "drive": {"data": DriveData, "reference": DriveReference, "teach": DriveTeach},
     "trace": Trace,
 }
 

@@ -2,11 +2,12 @@
 
     meta.json       schema, counts, camera geometry, the answer template and the planner's conventions
     records.jsonl   {"id", "scene", "prompt", "values": one string per hole, "waypoints": [5, 2] m,
-                    "history", "command"}
+                    "history", "command", "surroundings"}
     images.npy      uint8 [N, 3, H, W, 3], meant to be memory-mapped
 
-`waypoints`, `history` and `command` let another `TrajectoryCoding` be applied without rendering again (`recode`). A folder is
-written scene by scene into `<out>.partial` and renamed when complete; an interrupted run with the same settings goes on.
+`waypoints`, `history` and `command` let another `TrajectoryCoding` be applied without rendering again (`recode`); `surroundings`
+is what a teacher learns from beside them (`teacher`). A folder is written scene by scene into `<out>.partial` and renamed when
+complete; an interrupted run with the same settings goes on.
 """
 
 from __future__ import annotations
@@ -109,6 +110,7 @@ def record(window: Window, labeller: Labeller, config: PlannerConfig) -> tuple[d
         "waypoints": np.round(waypoints, 4).tolist(),
         "history": history.model_dump(mode="json"),
         "command": command,
+        "surroundings": labeller.surroundings(window).model_dump(mode="json"),
     }
     tags = [f"source {window.scene.source}", f"command {command}", f"longitudinal {labels.longitudinal}"]
     return row, [*tags, f"lateral {labels.lateral}", *(f"yes {key}" for key in sorted(labels.critical_objects))]

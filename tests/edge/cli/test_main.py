@@ -26,6 +26,7 @@ def test_surface() -> None:
         "serve",
         "drive data",
         "drive reference",
+        "drive teach",
         "trace",
     }
 
