@@ -26,6 +26,9 @@ from decoding.scaffold import Scaffold
 from edge.core.errors import InputError
 from edge.models.backbone import mrope_axes
 
+GREY = 127
+"""What stands for an image that is not seen."""
+
 
 def user_turn(prompt: str, cameras: int) -> str:
     """The chat form of a request up to where the answer starts, one placeholder per camera: what the engine makes of it, too."""
@@ -115,9 +118,17 @@ class Corpus:
 
     # --- their tensors ------------------------------------------------------------------------------------------------------
 
-    def batch(self, records: Sequence[int], *, strength: float = 0.0, dropout: float = 0.0, seed: tuple[int, ...] = ()) -> Batch:
+    def batch(
+        self,
+        records: Sequence[int],
+        *,
+        strength: float = 0.0,
+        dropout: float = 0.0,
+        blank: float = 0.0,
+        seed: tuple[int, ...] = (),
+    ) -> Batch:
         """Tensors of these records. strength: of the image jitter; dropout: share of prompts that are hidden behind their last
-        image; both are functions of `seed`."""
+        image; blank: share of samples whose images are grey. All are functions of `seed`."""
         answers = torch.from_numpy(self.answers[list(records)].astype(np.int64))
         prompts = [self.prompts[r] for r in records]
         lengths = [len(p) for p in prompts]
@@ -137,6 +148,9 @@ class Corpus:
             for b in np.flatnonzero(np.random.default_rng([*seed, 4]).random(len(records)) < dropout):
                 tokens[int(b), self._behind_images(prompts[b])] = self.pad_id
         pixels = self._pixels(records)
+        if blank:
+            hidden = np.random.default_rng([*seed, 5]).random(len(records)) < blank
+            pixels[np.repeat(hidden, len(pixels) // len(records))] = GREY
         if strength:
             pixels = jitter(pixels, strength, np.random.default_rng([*seed, 3]))
         patches = patchify(torch.from_numpy(pixels), temporal=1)

@@ -108,7 +108,8 @@ class _Loop:
     def _batch(self, step: int) -> Batch:
         recipe = self.recipe
         records = self.corpus.chosen(recipe.seed, step, recipe.batch)
-        return self.corpus.batch(records, strength=recipe.jitter, dropout=recipe.prompt_dropout, seed=(recipe.seed, step))
+        shares = {"strength": recipe.jitter, "dropout": recipe.prompt_dropout, "blank": recipe.image_dropout}
+        return self.corpus.batch(records, **shares, seed=(recipe.seed, step))
 
     def _step(self, batch: Batch) -> dict[str, float]:
         recipe, step = self.recipe, self.state.step

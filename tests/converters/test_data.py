@@ -103,6 +103,21 @@ def test_prompt_dropout_is_a_function_of_the_seed(corpus: Corpus) -> None:
     assert all(3 < int(h.sum()) < 17 for h in hidden)
 
 
+def test_image_dropout_blanks_all_cameras_of_a_sample(corpus: Corpus) -> None:
+    records = list(range(8))
+    plain = corpus.batch(records)
+    some, again, other = (corpus.batch(records, blank=0.5, seed=(0, n)) for n in (1, 1, 2))
+    assert torch.equal(some.tokens, plain.tokens)
+    assert torch.equal(some.patches, again.patches)
+    assert not torch.equal(some.patches, other.patches)
+    grey = corpus.batch(records, blank=1.0, seed=(0, 1)).patches.view(8, -1)
+    assert (grey == grey[:1]).all()
+    for mixed, seen, unseen in zip(some.patches.view(8, -1), plain.patches.view(8, -1), grey, strict=True):
+        assert torch.equal(mixed, seen) or torch.equal(mixed, unseen)
+    assert np.array_equal(corpus._pixels([0]), corpus._pixels([0]))
+    assert torch.equal(corpus.batch(records).patches, plain.patches)  # the files behind are untouched
+
+
 # --- refusals: one line that names the file, the rule, the value and the remedy -------------------------------------------------
 
 
