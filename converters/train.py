@@ -149,9 +149,10 @@ class _Loop:
         for k, t in self.state.average.items():
             self.state.parameters[k].copy_(t)
         means = _Means()
+        blind = float(self.recipe.image_dropout == 1.0)  # who never sees is measured without seeing
         for first in range(0, count, self.recipe.batch):
             part = records[first : first + self.recipe.batch]
-            loss = self.objective(self.held_out.batch(part), (self.recipe.seed, first, 1), 1.0)
+            loss = self.objective(self.held_out.batch(part, blank=blind), (self.recipe.seed, first, 1), 1.0)
             means.add({"loss": float(loss.total), **loss.parts}, len(part))
         for k, t in live.items():
             self.state.parameters[k].copy_(t)
