@@ -27,6 +27,9 @@ from decoding.scaffold import Scaffold
 from edge.core.errors import InputError
 from edge.models.backbone import mrope_axes
 
+GREY = 127
+"""What stands for an image that is not seen."""
+
 
 def user_turn(prompt: str, cameras: int) -> str:
     """The chat form of a request up to where the answer starts, one placeholder per camera: what the engine makes of it, too."""
@@ -66,6 +69,7 @@ class Corpus:
     scaffold: Scaffold
     image_id: int
     pad_id: int
+    stop_id: int
     prompts: list[NDArray[np.int32]] = field(repr=False)
     answers: NDArray[np.int32] = field(repr=False)  # [records, N]
     starts: NDArray[np.int64] = field(repr=False)  # first record of each folder, and the total
@@ -94,7 +98,8 @@ class Corpus:
         starts = np.cumsum([0, *(len(f.records) for f in folders)])
         pad = tokenizer.id(tok.END)
         weights = tuple(s.weight for s in sources)
-        return cls(folders, weights, scaffold, image, pad, prompts, np.stack(answers), starts)
+        stop = tokenizer.id(tok.STOP)
+        return cls(folders, weights, scaffold, image, pad, stop, prompts, np.stack(answers), starts)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -117,8 +122,17 @@ class Corpus:
 
     # --- their tensors ------------------------------------------------------------------------------------------------------
 
-    def batch(self, records: Sequence[int], *, strength: float = 0.0, seed: tuple[int, ...] = ()) -> Batch:
-        """Tensors of these records; `strength` and `seed` are those of the image jitter."""
+    def batch(
+        self,
+        records: Sequence[int],
+        *,
+        strength: float = 0.0,
+        dropout: float = 0.0,
+        blank: float = 0.0,
+        seed: tuple[int, ...] = (),
+    ) -> Batch:
+        """Tensors of these records. strength: of the image jitter; dropout: share of prompts that are hidden behind their last
+        image; blank: share of samples whose images are grey. All are functions of `seed`."""
         answers = torch.from_numpy(self.answers[list(records)].astype(np.int64))
         prompts = [self.prompts[r] for r in records]
         lengths = [len(p) for p in prompts]
@@ -134,7 +148,13 @@ class Corpus:
             axes = _axes(tuple(np.flatnonzero(prompt == self.image_id).tolist()), n, grids)
             positions[:, b, :n] = axes
             positions[:, b, n:] = axes.max() + 1 + torch.arange(total - n)
+        if dropout:
+            for b in np.flatnonzero(np.random.default_rng([*seed, 4]).random(len(records)) < dropout):
+                tokens[int(b), self._behind_images(prompts[b])] = self.pad_id
         pixels = self._pixels(records)
+        if blank:
+            hidden = np.random.default_rng([*seed, 5]).random(len(records)) < blank
+            pixels[np.repeat(hidden, len(pixels) // len(records))] = GREY
         if strength:
             pixels = jitter(pixels, strength, np.random.default_rng([*seed, 3]))
         patches = patchify(torch.from_numpy(pixels), temporal=1)
@@ -152,6 +172,10 @@ class Corpus:
                 if s.name in names:
                     out[b, s.start : s.end] = False
         return out
+
+    def _behind_images(self, prompt: NDArray[np.int32]) -> slice:
+        """Rows of a prompt between the end of its last image and the end of the user's turn."""
+        return slice(int(np.flatnonzero(prompt == self.image_id)[-1]) + 2, int(np.flatnonzero(prompt == self.stop_id)[-1]))
 
     def id(self, record: int) -> str:
         return self._record(record)["id"]

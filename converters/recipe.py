@@ -68,6 +68,13 @@ class Scratch(Frozen):
         return self
 
 
+class Transfer(Frozen):
+    """An earlier conversion of a parent that the base was trained on from: its change of weights is where converting starts."""
+
+    parent: Path
+    child: Path
+
+
 class Block(Frozen):
     """The block grid of the convert stage."""
 
@@ -142,6 +149,7 @@ class Recipe(Frozen):
     stage: Literal["ar", "convert"]
     base: Path | None = None
     scratch: Scratch | None = None
+    transfer: Transfer | None = None
     data: tuple[Source, ...] = ()
     eval_data: tuple[Source, ...] = ()
     eval_every: int = Field(default=0, ge=0)
@@ -159,6 +167,10 @@ class Recipe(Frozen):
     checkpoint_every: int = Field(default=100, gt=0)
     jitter: Share = 0.0
     """Largest change of brightness, contrast and colour of each image, as a share."""
+    prompt_dropout: Share = 0.0
+    """Share of samples whose prompt is hidden behind its last image, so that an answer cannot rest on words and numbers alone."""
+    image_dropout: Share = 0.0
+    """Share of samples whose images are blank; 1: a planner that never sees, for comparison."""
     block: Block = Block()
     noise: Noise = Noise()
     weights: Weights = Weights()
@@ -170,6 +182,8 @@ class Recipe(Frozen):
             raise ValueError("give exactly one of base (a checkpoint folder) and scratch (sizes of a new model)")
         if self.stage == "convert" and self.base is None:
             raise ValueError("stage 'convert' starts from an autoregressive checkpoint: give base")
+        if self.transfer is not None and self.stage != "convert":
+            raise ValueError("transfer belongs to stage 'convert': it adds what an earlier conversion changed")
         if self.checkpoint_every % self.log_every or self.eval_every % self.log_every:
             raise ValueError(f"checkpoint_every and eval_every must be multiples of log_every ({self.log_every})")
         return self

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging
 
-from converters import scratch
+from converters import scratch, transfer
 from converters.dataset import Folder, open_all
 from converters.losses import check_sections
 from converters.recipe import Recipe, load, to_toml
@@ -144,6 +144,8 @@ def _copy_base(base: Path, work: Path, recipe: Recipe) -> None:
         if file.is_file() and file.name not in OWN and ".safetensors" not in file.name:
             shutil.copy2(file, work / file.name)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(base, dtype=torch.bfloat16)
+    if recipe.transfer is not None:
+        transfer.add(model, recipe.transfer)
     changed: dict[str, Any] = {**spec.model_dump(mode="json"), "block_size": recipe.block.size}
     setattr(model.config, CONFIG_KEY, changed)
     model.save_pretrained(work)

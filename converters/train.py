@@ -108,7 +108,8 @@ class _Loop:
     def _batch(self, step: int) -> Batch:
         recipe = self.recipe
         records = self.corpus.chosen(recipe.seed, step, recipe.batch)
-        return self.corpus.batch(records, strength=recipe.jitter, seed=(recipe.seed, step))
+        shares = {"strength": recipe.jitter, "dropout": recipe.prompt_dropout, "blank": recipe.image_dropout}
+        return self.corpus.batch(records, **shares, seed=(recipe.seed, step))
 
     def _step(self, batch: Batch) -> dict[str, float]:
         recipe, step = self.recipe, self.state.step
@@ -148,9 +149,10 @@ class _Loop:
         for k, t in self.state.average.items():
             self.state.parameters[k].copy_(t)
         means = _Means()
+        blind = float(self.recipe.image_dropout == 1.0)  # who never sees is measured without seeing
         for first in range(0, count, self.recipe.batch):
             part = records[first : first + self.recipe.batch]
-            loss = self.objective(self.held_out.batch(part), (self.recipe.seed, first, 1), 1.0)
+            loss = self.objective(self.held_out.batch(part, blank=blind), (self.recipe.seed, first, 1), 1.0)
             means.add({"loss": float(loss.total), **loss.parts}, len(part))
         for k, t in live.items():
             self.state.parameters[k].copy_(t)

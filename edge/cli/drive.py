@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from robotics.driving.coding import TrajectoryCoding
 
 
+_FIELD = {"fitted-offset": "fitted", "network-offset": "network"}
+
+
 @dataclass(frozen=True)
 class DriveData:
     """Write a training set from simulated, recorded or public data: pictures, labels, trajectories; or recode one."""
@@ -41,10 +44,12 @@ class DriveData:
     """Least way of the ego over the 7 s of a window; 0 keeps those who stand."""
     mirror: bool = False
     """Also write every scene mirrored."""
-    coding: Literal["fitted-offset", "cv-offset", "absolute"] = "cv-offset"
+    coding: Literal["network-offset", "fitted-offset", "cv-offset", "absolute"] = "cv-offset"
     """What the ten trajectory numbers mean: offsets from a fitted or the constant-velocity path, or metres from the ego."""
     reference: Path | None = None
-    """The fitted path of fitted-offset, a file of `edge drive reference`."""
+    """The path of network-offset or fitted-offset, a file of `edge drive reference`."""
+    taught: Path | None = None
+    """When recoding: write trajectories along these paths, a file of `edge drive teach`, in place of the recorded ones."""
     resolution_m: float = 0.1
     """Rounding of trajectory labels in metres."""
     limit: int | None = None
@@ -55,13 +60,17 @@ class DriveData:
     def run(self) -> int:
         import sys
 
+        from edge.core.errors import InputError
+        from robotics.driving import teacher
         from robotics.driving.data.convert import convert, summary
         from robotics.driving.data.sources import Choice
         from robotics.driving.recode import is_folder, recode
 
+        if self.taught is not None and not Path(self.source).is_dir():
+            raise InputError("--taught goes with a data set folder to write again")
         coding = self._coding()
         if self.format is None and is_folder(Path(self.source)):
-            meta = recode(Path(self.source), self.out, coding)
+            meta = recode(Path(self.source), self.out, coding, None if self.taught is None else teacher.load(self.taught))
         else:
             choice = Choice(
                 split=self.split,
@@ -89,18 +98,23 @@ class DriveData:
 
     def _coding(self) -> TrajectoryCoding:
         from edge.core.errors import InputError
-        from robotics.driving.coding import TrajectoryCoding
+        from robotics.driving.coding import FittedPath, TrajectoryCoding
         from robotics.driving.recode import load_reference
 
-        if (self.coding == "fitted-offset") != (self.reference is not None):
-            raise InputError("--coding fitted-offset comes with --reference FILE, and no other coding does")
-        fitted = None if self.reference is None else load_reference(self.reference)
-        return TrajectoryCoding(kind=self.coding, resolution_m=self.resolution_m, fitted=fitted)
+        if self.reference is None:
+            if self.coding in ("fitted-offset", "network-offset"):
+                raise InputError(f"--coding {self.coding} comes with --reference FILE")
+            return TrajectoryCoding(kind=self.coding, resolution_m=self.resolution_m)
+        path = load_reference(self.reference)
+        kind = "fitted-offset" if isinstance(path, FittedPath) else "network-offset"
+        if self.coding != kind:
+            raise InputError(f"--coding {self.coding}: {self.reference} holds the path of {kind}; give that coding")
+        return TrajectoryCoding.model_validate({"kind": kind, "resolution_m": self.resolution_m, _FIELD[kind]: path})
 
 
 @dataclass(frozen=True)
 class DriveReference:
-    """Fit a reference path to training folders: what zeros of a fitted-offset trajectory stand for."""
+    """Fit a reference path to training folders: what zeros of a fitted-offset or network-offset trajectory stand for."""
 
     folders: Positional[tuple[Path, ...]]
     """Data set folders of training."""
@@ -108,12 +122,42 @@ class DriveReference:
     """File to write."""
     weights: tuple[float, ...] = ()
     """How much a record of each folder counts; 1 if none is given."""
+    kind: Literal["network", "linear"] = "network"
+    """A small network, or a path linear in features of the ego's motion."""
 
     def run(self) -> int:
         import sys
 
+        from robotics.driving import teacher
         from robotics.driving.recode import fit_folders, save_reference
 
-        save_reference(fit_folders(self.folders, self.weights), self.out)
+        fit = teacher.reference if self.kind == "network" else fit_folders
+        save_reference(fit(self.folders, self.weights), self.out)
         print(f"edge: wrote {self.out}", file=sys.stderr)
+        return 0
+
+
+@dataclass(frozen=True)
+class DriveTeach:
+    """Write the paths that a planner is taught: what can be expected from what its cameras show, not the chance of one future."""
+
+    folder: Positional[Path]
+    """Data set folder of training; each of its scenes is taught by networks fitted to the others."""
+    out: Path
+    """File to write."""
+    also: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="FOLDER")] = ()
+    """A folder to teach as well, without fitting to it; may be given several times."""
+    beside: Path | None = None
+    """A folder to fit to as well, without teaching it."""
+    beside_weight: float = 0.1
+    """How much a record of that folder counts."""
+
+    def run(self) -> int:
+        import sys
+
+        from robotics.driving import teacher
+
+        taught = teacher.teach(self.folder, self.also, self.beside, self.beside_weight)
+        teacher.save(taught, self.out)
+        print(f"edge: wrote {len(taught)} paths to {self.out}", file=sys.stderr)
         return 0

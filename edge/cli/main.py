@@ -13,7 +13,7 @@ import tyro
 
 from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchRender, BenchRows, BenchServer
 from edge.cli.closed_loop import DriveClosedLoop
-from edge.cli.drive import DriveData, DriveReference
+from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
@@ -42,6 +42,7 @@ COMMANDS = {
     "drive": {
         "data": DriveData,
         "reference": DriveReference,
+        "teach": DriveTeach,
         "eval": DriveEval,
         "closed-loop": DriveClosedLoop,
         "submit": DriveSubmit,

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from edge.core.config import Frozen
 from edge.core.errors import InputError
 from robotics.driving.baselines import constant_velocity
+from robotics.driving.path_net import PathNet, motion_features
 from robotics.driving.prompt import EgoHistory
 
 F64 = NDArray[np.float64]
@@ -96,18 +97,22 @@ def fit(
 class TrajectoryCoding(Frozen):
     """How five waypoints become ten numbers. Part of the checkpoint: read with another coding, good digits mean another path."""
 
-    kind: Literal["absolute", "cv-offset", "fitted-offset"] = "cv-offset"
+    kind: Literal["absolute", "cv-offset", "fitted-offset", "network-offset"] = "cv-offset"
     """absolute: ego-frame metres. cv-offset: metres from where constant velocity would lead (zero offsets are that baseline).
-    fitted-offset: metres from a path fitted to training data."""
+    fitted-offset: metres from a linear path fitted to training data. network-offset: metres from that of a small network."""
     resolution_m: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Labels are rounded to a multiple of this: digits below the noise of the recording can only be guessed."""
     fitted: FittedPath | None = None
     """The reference of fitted-offset."""
+    network: PathNet | None = None
+    """The reference of network-offset, on `path_net.motion_features`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.kind == "fitted-offset") != (self.fitted is not None):
             raise ValueError("kind 'fitted-offset' comes with a fitted path, and no other kind does")
+        if (self.kind == "network-offset") != (self.network is not None):
+            raise ValueError("kind 'network-offset' comes with a network, and no other kind does")
         return self
 
     def reference(self, history: EgoHistory, command: str) -> F64:
@@ -115,6 +120,8 @@ class TrajectoryCoding(Frozen):
         if self.kind == "absolute":
             return np.zeros((WAYPOINT_TIMES_S.size, 2))
         path = constant_velocity(history.velocity_mps(), WAYPOINT_TIMES_S)
+        if self.network is not None:
+            return path + self.network(motion_features(history, command))
         return path if self.fitted is None else path + self.fitted.offsets(history, command)
 
     def encode(self, waypoints: ArrayLike, history: EgoHistory, command: str) -> F64:

@@ -2,12 +2,13 @@
 
     meta.json       schema, counts, camera geometry, the answer template and the planner's conventions
     records.jsonl   {"id", "scene", "prompt", "values": one string per hole, "waypoints": [5, 2] m,
-                    "history", "command"} and, where the source does not tell all sections, "absent": their names
+                    "history", "command"; "surroundings" where the source has them; "absent": the sections that it does not tell}
     images.npy      uint8 [N, 3, H, W, 3], meant to be memory-mapped
 
-`waypoints`, `history` and `command` let another `TrajectoryCoding` be applied without rendering again (`recode`). A folder is
-written source by source into `<out>.partial` and renamed when complete; an interrupted run with the same settings goes on. What
-does not become a record is in the meta: `dropped` counts moments by reason, `damaged` lists each unreadable piece of a source.
+`waypoints`, `history` and `command` let another `TrajectoryCoding` be applied without rendering again (`recode`); `surroundings`
+is what a teacher learns from beside them (`teacher`). A folder is written source by source into `<out>.partial` and renamed when
+complete; an interrupted run with the same settings goes on. What does not become a record is in the meta: `dropped` counts moments
+by reason, `damaged` lists each unreadable piece of a source.
 """
 
 from __future__ import annotations
@@ -130,6 +131,8 @@ def record(window: Window, labeller: Labeller, config: PlannerConfig) -> tuple[d
         "history": history.model_dump(mode="json"),
         "command": command,
     }
+    if window.scene.boxes:  # where nobody recorded the others, nobody knows that there were none
+        row["surroundings"] = labeller.surroundings(window).model_dump(mode="json")
     if absent := labeller.absent():
         row["absent"] = list(absent)
     tags = [f"source {window.scene.source}", f"command {command}", f"longitudinal {labels.longitudinal}"]

@@ -20,6 +20,7 @@ from robotics.driving.answer import Labels, Lateral, Longitudinal
 from robotics.driving.prompt import Command
 from robotics.driving.render import BRAKING_MPS2
 from robotics.driving.scene import FUTURE_STEPS, VEHICLES, RoadUser, Scene, Window, to_ego, wrap
+from robotics.driving.surroundings import Surroundings, surroundings
 
 F64 = NDArray[np.float64]
 
@@ -102,6 +103,12 @@ class Labeller:
         a = np.array(rows, dtype=np.float64).reshape(-1, 7)
         xy = to_ego(a[:, :2], (x, y, yaw)).astype(np.float64)
         return Others(xy, wrap(a[:, 2] - yaw).astype(np.float64), a[:, 3], a[:, 4:6], a[:, 6].astype(np.int64))
+
+    def surroundings(self, window: Window) -> Surroundings:
+        """What a picture shows of the others, for a teacher (`teacher`)."""
+        others, lead = self.others(window), lead_of(self.others(window))
+        brakes = lead is not None and self._braking(int(others.track_id[lead]), window.step)
+        return surroundings(others.xy, others.yaw, others.size, self.scene.tracks[window.track_id].length_m, lead, brakes)
 
     def explain(self, others: Others, conflict_s: F64, speed: float, ego_length_m: float, step: int) -> str:
         """One short clause on the road ahead, one on the first conflict that is not with the lead; distances of two digits."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from edge.core.config import explain
 from edge.core.errors import InputError
 from robotics.driving.answer import NUMBER, PlannerConfig
 from robotics.driving.coding import FittedPath, TrajectoryCoding, clamp, fit
+from robotics.driving.path_net import PathNet
 from robotics.driving.prompt import EgoHistory
+
+_REFERENCE: TypeAdapter[FittedPath | PathNet] = TypeAdapter(FittedPath | PathNet)
 
 FILES = ("meta.json", "records.jsonl", "images.npy")
 
@@ -57,26 +60,27 @@ def fit_folders(folders: Sequence[Path], weights: Sequence[float] = ()) -> Fitte
     return fit(examples, counts)
 
 
-def save_reference(path: FittedPath, file: Path) -> None:
+def save_reference(path: FittedPath | PathNet, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(path.model_dump_json() + "\n", encoding="utf-8")
 
 
-def load_reference(file: Path) -> FittedPath:
+def load_reference(file: Path) -> FittedPath | PathNet:
     """Raises InputError for a missing or malformed file."""
     try:
-        return FittedPath.model_validate_json(file.read_bytes())
+        return _REFERENCE.validate_json(file.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{file}: no such file; fit a reference path with `edge drive reference`") from None
     except ValidationError as e:
         raise InputError(f"{file}: {explain(e)}") from None
 
 
-def recode(folder: Path, out: Path, coding: TrajectoryCoding) -> dict[str, Any]:
+def recode(folder: Path, out: Path, coding: TrajectoryCoding, taught: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Write `out`, the records of `folder` with their trajectories in `coding`; returns its meta.
 
+    taught: record id to the waypoints that its trajectory is to lead along, in place of the recorded ones (`teacher`).
     Images are hard-linked where the file system allows it. Records whose waypoints do not fit the number form are not dropped but
-    refused, since images and records go together. Raises InputError when `out` exists.
+    refused, since images and records go together. Raises InputError when `out` exists or a record is not taught.
     """
     if out.exists():
         raise InputError(f"{out}: exists; choose another folder or remove it")
@@ -84,7 +88,10 @@ def recode(folder: Path, out: Path, coding: TrajectoryCoding) -> dict[str, Any]:
     shutil.rmtree(work, ignore_errors=True)
     rows = []
     for row in records(folder):
-        coded, changed = clamp(coding.encode(row["waypoints"], EgoHistory.read(row["history"]), row["command"]))
+        if taught is not None and row["id"] not in taught:
+            raise InputError(f"{folder}: record {row['id']} is not among the taught ones; teach this folder, too")
+        waypoints = row["waypoints"] if taught is None else taught[row["id"]]
+        coded, changed = clamp(coding.encode(waypoints, EgoHistory.read(row["history"]), row["command"]))
         if changed.any():
             raise InputError(f"{folder}: record {row['id']} does not fit the number form in this coding")
         rows.append(row | {"values": [*row["values"][: -coded.size], *(NUMBER.format(float(x)) for x in coded.ravel() + 0.0)]})

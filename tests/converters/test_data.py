@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from converters import tokenizer as tok
 from converters.data import Corpus, _Filler
 from converters.dataset import Folder
 from converters.recipe import Source
@@ -76,6 +77,45 @@ def test_jitter_changes_pixels_alone(corpus: Corpus) -> None:
     assert not torch.equal(plain.patches, a.patches)
     assert not torch.equal(a.patches, b.patches)
     assert torch.equal(a.patches, corpus.batch([2, 3], strength=0.3, seed=(0, 1)).patches)
+
+
+def test_prompt_dropout_hides_what_stands_behind_the_images(corpus: Corpus, tokenizer: NanoTokenizer) -> None:
+    plain, all_ = (corpus.batch([2, 3], dropout=d, seed=(0, 1)) for d in (0.0, 1.0))
+    assert torch.equal(plain.patches, all_.patches)
+    assert torch.equal(plain.answers, all_.answers)
+    for b, n in enumerate(plain.prompt_rows.tolist()):
+        before, after = plain.tokens[b, :n].tolist(), all_.tokens[b, :n].tolist()
+        first = n - before[::-1].index(tokenizer.id(tok.VISION_END))
+        last = n - 1 - before[::-1].index(tokenizer.id(tok.STOP))
+        assert after[first:last] == [corpus.pad_id] * (last - first)
+        assert last - first > 3
+        assert (after[:first], after[last:]) == (before[:first], before[last:])
+        assert torch.equal(plain.tokens[b, n:], all_.tokens[b, n:])
+
+
+def test_prompt_dropout_is_a_function_of_the_seed(corpus: Corpus) -> None:
+    records = list(range(20))
+    plain = corpus.batch(records).tokens
+    halves = [corpus.batch(records, dropout=0.5, seed=(0, n)).tokens for n in (1, 1, 2)]
+    hidden = [(h != plain).any(dim=1) for h in halves]
+    assert torch.equal(halves[0], halves[1])
+    assert not torch.equal(hidden[0], hidden[2])
+    assert all(3 < int(h.sum()) < 17 for h in hidden)
+
+
+def test_image_dropout_blanks_all_cameras_of_a_sample(corpus: Corpus) -> None:
+    records = list(range(8))
+    plain = corpus.batch(records)
+    some, again, other = (corpus.batch(records, blank=0.5, seed=(0, n)) for n in (1, 1, 2))
+    assert torch.equal(some.tokens, plain.tokens)
+    assert torch.equal(some.patches, again.patches)
+    assert not torch.equal(some.patches, other.patches)
+    grey = corpus.batch(records, blank=1.0, seed=(0, 1)).patches.view(8, -1)
+    assert (grey == grey[:1]).all()
+    for mixed, seen, unseen in zip(some.patches.view(8, -1), plain.patches.view(8, -1), grey, strict=True):
+        assert torch.equal(mixed, seen) or torch.equal(mixed, unseen)
+    assert np.array_equal(corpus._pixels([0]), corpus._pixels([0]))
+    assert torch.equal(corpus.batch(records).patches, plain.patches)  # the files behind are untouched
 
 
 # --- refusals: one line that names the file, the rule, the value and the remedy -------------------------------------------------

@@ -46,6 +46,7 @@ def stages(dataset: Path, checkpoint: Path) -> dict[str, Recipe]:
             scratch=SIZES,
             steps=16,
             jitter=0.2,
+            prompt_dropout=0.3,
             eval_every=10,
             eval_records=4,
             optimiser=Optimiser(ema=0.9, warmup=4),

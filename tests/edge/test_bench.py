@@ -31,7 +31,7 @@ def test_pinned_form(result, tmp_path) -> None:
     assert {"env", "command", "rows"} <= set(read)
     for row in read["rows"]:
         assert set(row) >= (PINNED if "strategy" in row else {"name", "windows", "ade5_m", "fde5_m"})
-    assert {r["name"] for r in read["rows"] if "strategy" not in r} == {"zeros (fitted-offset)", "constant velocity"}
+    assert {r["name"] for r in read["rows"] if "strategy" not in r} == {"zeros (network-offset)", "constant velocity"}
 
 
 def test_figures_agree_with_each_other(result) -> None:

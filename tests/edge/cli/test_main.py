@@ -31,6 +31,7 @@ def test_surface() -> None:
         "drive reference",
         "drive eval",
         "drive closed-loop",
+        "drive teach",
         "trace",
     }
 
