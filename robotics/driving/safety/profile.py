@@ -27,7 +27,7 @@ class HardLimits(Frozen):
     accel_min_mps2: Annotated[float, _within(-9.8, -5)] = -9.8
     """Autoware planning_validator."""
     accel_max_mps2: Annotated[float, _within(0.5, 9.8)] = 6.0
-    """Alpamayo's action space, less what no road vehicle has."""
+    """Our own bound: what no road vehicle exceeds."""
     friction: Annotated[float, _within(0.1, 1.225)] = 1.0
     """Of dry asphalt. The lateral acceleration may be 0.8 of what it bears; Autoware's own bound is 9.8 m/s2."""
     curvature_per_m: Annotated[float, _within(0.02, 0.5)] = 0.2
