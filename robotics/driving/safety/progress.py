@@ -25,6 +25,7 @@ NOISE_M = 0.1
 JERK_MPS3 = 1.0
 """What is as unlikely as being off by that, over a second: an ordinary jerk."""
 SECONDS = np.arange(1.0, 6.0)
+ROUNDING_M = 1e-9
 
 
 def integrals() -> tuple[F64, F64]:
@@ -51,12 +52,12 @@ SPEED, WAY = (m @ ACCEL for m in integrals())
 def motion(at_seconds: F64, speed_mps: float) -> tuple[F64, F64, F64]:
     """Distance m, speed m/s and acceleration m/s2 at the 51 times; at_seconds: [5] m at 1..5 s.
 
-    A smooth curve rings where a plan stops. It never runs backwards: there the vehicle stands.
+    A smooth curve rings where a plan stops. It never runs backwards, not even between two of the times: there the vehicle stands.
     """
     asked = at_seconds - speed_mps * SECONDS
-    speed, accel = speed_mps + SPEED @ asked, ACCEL @ asked
-    if (speed >= 0).all():
-        return speed_mps * TIMES_S + WAY @ asked, speed, accel
+    way, speed, accel = speed_mps * TIMES_S + WAY @ asked, speed_mps + SPEED @ asked, ACCEL @ asked
+    if (speed >= 0).all() and (np.diff(way) >= -ROUNDING_M).all():
+        return way, speed, accel
     forward = np.maximum(speed, 0.0)
     way = np.concatenate([[0.0], np.cumsum((forward[1:] + forward[:-1]) * DT_S / 2)])
     return way, forward, np.where(speed > 0, accel, 0.0)

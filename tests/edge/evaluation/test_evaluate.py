@@ -57,7 +57,7 @@ def test_processes_plan_what_one_plans_alone(measured, traffic) -> None:
 def test_everyone_is_on_the_same_windows(measured) -> None:
     assert set(measured.errors) == {
         *("stop", "constant velocity", "constant acceleration and turn rate", "ridge"),
-        *("reference path (fitted-offset)", "nano-planner self-spec", "nano-planner-ar ar"),
+        *("reference path (network-offset)", "nano-planner self-spec", "nano-planner-ar ar"),
     }
     assert all(e.shape == (COUNT, 10) for e in measured.errors.values())
     assert set(measured.sites()) == {"US-101", "Lankershim"}
