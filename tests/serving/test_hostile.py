@@ -9,11 +9,14 @@ import struct
 import zlib
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge.bench import server as bench
+from edge.cli.zoo import NANO_PLANNER
 from tests.serving.conftest import Running, data_uri, picture, running
 
 CASES = 10_000 if os.environ.get("EDGE_CASES") != "small" else 200
@@ -115,6 +118,21 @@ def test_hostile_bodies(served: Running, what: str, body: str | dict[str, Any], 
         assert "\n" not in error["message"]
         assert len(error["message"]) < 1200
     expect_right(served)
+
+
+def test_hostile_bodies_leave_nothing_behind() -> None:
+    """Again and again to a server in a process of its own: its memory stays what it was after the first of them."""
+    with bench.started(NANO_PLANNER, "--threads", "1") as (url, pid), httpx.Client(base_url=url, timeout=120) as client:
+
+        def all_of_them(rounds: int) -> float:
+            for _ in range(rounds):
+                for _, body, status in BODIES:
+                    content = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else json.dumps(body).encode()
+                    assert client.post(CHAT, content=content, headers={"content-type": "application/json"}).status_code == status
+            return bench.resident_mb(pid)
+
+        settled = all_of_them(3)
+        assert all_of_them(CASES // 100) - settled < 20
 
 
 def test_files_and_hosts_that_are_allowed(tmp_path) -> None:
