@@ -43,11 +43,12 @@ class Server:
         self.engine, self.planner, self.settings = engine, planner, settings
         self.name = settings.name or engine.path.resolve().name
         self.worker = Worker(settings.waiting)
+        self.metrics = Metrics(lambda: self.worker.waiting, lambda: self.worker.running)
         self.plans: Plans | None = None
         if planner is not None:
             beside = settings.plan_process
-            self.plans = Plans(ProcessPlanner(planner, settings) if beside else EnginePlanner(planner, self.worker, settings))
-        self.metrics = Metrics(lambda: self.worker.waiting, lambda: self.worker.running)
+            backend = ProcessPlanner(planner, settings) if beside else EnginePlanner(planner, self.worker, settings)
+            self.plans = Plans(backend, self.metrics.planned)
         self.ready = False
         engine.reuse = True
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 import edge
 from serving.behaviour import refusing
 from serving.body import components, described, read
+from serving.direct import Direct, Posted
 from serving.limits import Gate
 from serving.log import Logged
 from serving.metrics import Metrics
@@ -25,6 +26,8 @@ MIB = 2**20
 def base_app(settings: ServerSettings, metrics: Metrics, lifespan: Any) -> FastAPI:
     """An application without routes of its own."""
     app = FastAPI(title="edge-dvla", version=edge.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.posts = {}
+    app.add_middleware(Direct, posts=app.state.posts, left=metrics.left.inc)
     app.add_middleware(Logged, count=lambda route, status: metrics.requests.labels(route, str(status)).inc())
     app.add_middleware(Gate, max_body=int(settings.max_body_mb * MIB), api_key=settings.api_key)
     refusing(app, metrics.left.inc)
@@ -47,15 +50,13 @@ def post(
     answer: Callable[[Request, W], Awaitable[Response]],
     answered: type[BaseModel] | None = None,
 ) -> None:
-    """A route that answers bodies of one form, and its description. answered: the form of its answers, where they have one.
-
-    It is a route of Starlette's: FastAPI's own would resolve dependencies, of which there are none.
-    """
+    """A route that answers bodies of one form, and its description. answered: the form of its answers, where they have one."""
 
     async def route(request: Request) -> Response:
-        return await answer(request, await read(request, form))
+        return await answer(request, await read(request.scope, request.receive, form))
 
-    app.router.add_route(path, route, methods=["POST"], include_in_schema=False)
+    app.state.posts[path] = Posted(path, route)
+    app.router.add_route(path, route, methods=["POST"], include_in_schema=False)  # refuses the other methods
     app.openapi = _with(app.openapi, path, form, answered)
 
 

@@ -44,39 +44,41 @@ async def _left(http: Request) -> None:
 
 
 class Afterwards(BackgroundTask):
-    """A short job for when the reply is on its way."""
+    """A short job for when the reply is on its way.
+
+    What is sent is written at the end of the loop's turn, so a job in the same turn would hold it up: it waits for the next.
+    """
 
     def __init__(self, job: Callable[[], None]) -> None:
         self._job = job
 
     async def __call__(self) -> None:
-        self._job()
+        asyncio.get_running_loop().call_soon(self._job)
 
 
-def refusing(app: FastAPI, left: Callable[[], None]) -> None:
-    """Every refusal in OpenAI's form; what nobody foresaw is logged and told without its inside.
+def refusal(error: Exception, left: Callable[[], None]) -> Response:
+    """What a client is told of whatever was raised while it was served. What nobody foresaw is logged and told without its inside.
 
     left: called for a request whose client left.
     """
-
-    @app.exception_handler(Refusal)
-    async def refuse(_: Request, e: Refusal) -> Response:
-        return JSONResponse(e.body, e.status, e.headers)
-
-    @app.exception_handler(EdgeError)
-    async def refuse_engine(_: Request, e: EdgeError) -> Response:
-        return await refuse(_, refused(e))
-
-    @app.exception_handler(HTTPException)
-    async def refuse_http(_: Request, e: HTTPException) -> Response:
-        return await refuse(_, Refusal(str(e.detail), status=e.status_code, headers=e.headers))
-
-    @app.exception_handler(Gone)
-    async def gone(_: Request, e: Gone) -> Response:
+    if isinstance(error, Gone):
         left()
         return Response(status_code=CLIENT_LEFT)
+    if isinstance(error, EdgeError):
+        error = refused(error)
+    elif isinstance(error, HTTPException):
+        error = Refusal(str(error.detail), status=error.status_code, headers=error.headers)
+    elif not isinstance(error, Refusal):
+        LOGGER.error("request failed", exc_info=error)
+        error = Refusal("internal error; the server's log has it", status=500, kind="server_error")
+    return JSONResponse(error.body, error.status, error.headers)
 
-    @app.exception_handler(Exception)
-    async def failed(_: Request, e: Exception) -> Response:
-        LOGGER.error("request failed", exc_info=e)
-        return await refuse(_, Refusal("internal error; the server's log has it", status=500, kind="server_error"))
+
+def refusing(app: FastAPI, left: Callable[[], None]) -> None:
+    """Every refusal of the application's routes in OpenAI's form."""
+
+    async def refuse(_: Request, e: Exception) -> Response:
+        return refusal(e, left)
+
+    for kind in (Refusal, EdgeError, HTTPException, Gone, Exception):
+        app.add_exception_handler(kind, refuse)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Protocol
 
 import httpx
@@ -23,7 +24,7 @@ from serving.behaviour import staying
 from serving.front_plan import FrontPlanner
 from serving.metrics import Metrics
 from serving.planning import PlanRequest
-from serving.plans import Plans
+from serving.plans import LoopPlanner, Plans
 from serving.settings import ServerSettings
 from serving.wire.chat import ChatRequest, CompletionRequest
 from serving.wire.errors import Refusal
@@ -203,12 +204,17 @@ def create_front(
 ) -> FastAPI:
     """The application in front of `backend`, which is started and stopped with it. planner: of a driving checkpoint."""
     door = Door(backend, settings, name, strategy, lossless)
-    answering = None if planner is None else Plans(lambda request, _: planner.propose(request, door.ask))
+    answering: Plans | None = None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        nonlocal answering
+        if planner is not None:
+            answering = Plans(LoopPlanner(partial(planner.propose, ask=door.ask)), door.metrics.planned)
         backend.start()
         yield
+        if answering is not None:
+            answering.close()
         await door.http.aclose()
         await asyncio.to_thread(backend.stop)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -54,10 +55,14 @@ class Logged:
         try:
             await self._app(scope, receive, sent)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self._count(route, status)
             ms = round((time.perf_counter() - started) * 1e3, 1)
-            tell("request", route=route, status=status, ms=ms, **scope.get("state", {}).get("told", {}))
+            # in the loop's next turn: at the end of this one the reply is written, and nothing is to hold it up
+            asyncio.get_running_loop().call_soon(self._tell, scope, status, ms)
+
+    def _tell(self, scope: Scope, status: int, ms: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        self._count(route, status)
+        tell("request", route=route, status=status, ms=ms, **scope.get("state", {}).get("told", {}))
 
 
 def tell(event: str, **told: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from edge.generation import Generation
+from robotics.driving.service.response import PlanResponse
 
 MILLISECONDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000)
 FORWARDS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
@@ -24,9 +25,17 @@ class Metrics:
         self.per_forward = Histogram("edge_tokens_per_forward", "Answer tokens per forward.", buckets=RATES, registry=r)
         self.accepted = Histogram("edge_accept_length", "Tokens that the model chose, per forward.", buckets=RATES, registry=r)
         self.tokens = Counter("edge_tokens", "Tokens by kind.", ("kind",), registry=r)
-        self.missed = Counter("edge_deadline_misses", "Answers that came after their deadline.", registry=r)
+        self.missed = Counter(
+            "edge_deadline_misses",
+            "Answers after their deadline, and plans without the model because of it.",
+            registry=r,
+        )
         self.skipped = Counter("edge_deadline_skips", "Answers of which a deadline took sections.", registry=r)
         self.left = Counter("edge_clients_left", "Requests whose client left before the answer.", registry=r)
+        self.plans = Counter("edge_plans", "Driving plans by status and source.", ("status", "source"), registry=r)
+        self.plan_ms = Histogram(
+            "edge_plan_ms", "Milliseconds from a plan's request to its answer.", buckets=MILLISECONDS, registry=r
+        )
         Gauge("edge_waiting", "Requests that wait.", registry=r).set_function(waiting)
         Gauge("edge_running", "Requests that run.", registry=r).set_function(running)
 
@@ -45,6 +54,13 @@ class Metrics:
             self.missed.inc()
         if g.skipped_sections or g.finish_reason == "deadline":
             self.skipped.inc()
+
+    def planned(self, plan: PlanResponse) -> None:
+        """Count one driving plan."""
+        self.plans.labels(plan.status, plan.source).inc()
+        self.plan_ms.observe(plan.timing.total_ms)
+        if not plan.timing.met or "DEADLINE_MISSED" in plan.reason_codes:
+            self.missed.inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

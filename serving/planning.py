@@ -5,8 +5,8 @@ The form of requests is here; judgement and deadlines are in `robotics.driving.s
 
 from __future__ import annotations
 
-import asyncio
 import time
+from concurrent.futures import Future
 from typing import Annotated, Any
 
 import torch
@@ -58,13 +58,15 @@ def asked(request: PlanRequest, settings: ServerSettings) -> library.PlanRequest
 
 
 class EnginePlanner:
-    """The planner of a server whose engine serves other requests, too."""
+    """The planner of a server whose engine serves other requests, too. A backend of the service, as is `ProcessPlanner`."""
 
     def __init__(self, planner: Planner, worker: Worker, settings: ServerSettings) -> None:
         self._propose, self._worker, self._settings = of_planner(planner), worker, settings
 
-    async def __call__(self, request: PlanRequest, left_ms: float | None) -> Proposal:
-        """A plan that nobody has checked. Cancelled, it ends soon. Raises Gone, Refusal and EdgeError."""
+    def submit(self, request: PlanRequest, left_ms: float | None) -> Future[Proposal]:
+        """A plan that nobody has checked, or Gone, Refusal or EdgeError. Cancelled, it ends soon. Raises Refusal when the engine's
+        queue is full.
+        """
         until = None if left_ms is None else time.monotonic() + left_ms / 1e3
 
         def job(ticket: Ticket) -> Proposal:
@@ -74,7 +76,7 @@ class EnginePlanner:
             found.told["queue_ms"] = round(ticket.waited_ms, 3)
             return found
 
-        return await self._worker.run(job, Ticket())
+        return self._worker.submit(job, Ticket())
 
 
 class ProcessPlanner:
@@ -84,15 +86,15 @@ class ProcessPlanner:
         """planner: the server's own, for its folder and precision."""
         engine = planner.engine
         dtype = str(engine.backbone.dtype).removeprefix("torch.")
-        self.backend = ProcessBackend({"path": str(engine.path), "dtype": dtype, "threads": torch.get_num_threads()})
+        self.process = ProcessBackend({"path": str(engine.path), "dtype": dtype, "threads": torch.get_num_threads()})
         self._settings = settings
 
-    async def __call__(self, request: PlanRequest, left_ms: float | None) -> Proposal:
-        """As of `EnginePlanner`. Raises PlannerDown while the process is being started."""
+    def submit(self, request: PlanRequest, left_ms: float | None) -> Future[Proposal]:
+        """Blocks while it reads the pictures. Raises Refusal, and PlannerDown while the process is being started."""
         started = time.monotonic()
-        given = await asyncio.to_thread(asked, request, self._settings)
+        given = asked(request, self._settings)
         left = None if left_ms is None else max(0.0, left_ms - (time.monotonic() - started) * 1e3)
-        return await asyncio.wrap_future(self.backend.submit(given, left))
+        return self.process.submit(given, left)
 
     def close(self) -> None:
-        self.backend.close()
+        self.process.close()

@@ -82,6 +82,7 @@ def _run(app: FastAPI, listening: socket.socket, model: Path) -> int:
         app,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nothing here asks where a request comes from
         timeout_graceful_shutdown=SHUTDOWN_S,
         h11_max_incomplete_event_size=64 * 1024,
     )

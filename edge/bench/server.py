@@ -1,7 +1,6 @@
 """`edge bench server`: what the server adds to an engine call, and how it bears more clients than it can serve.
 
-The server is a process of its own, started as users start it. What it adds to a request is the client's time on loopback less the
-milliseconds that the reply gives for the engine's call, or, of a plan, for that of the planner service.
+What it adds is measured side by side: the same request as a call of the library in this process, and over loopback to a server.
 """
 
 from __future__ import annotations
@@ -11,65 +10,41 @@ import contextlib
 import io
 import json
 import os
-import re
-import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from edge.bench import record
+from edge.bench.loopback import ECHO_S, LONG_S, Client, Library, Plain, echoing, started
 from edge.bench.progress import progress
 from edge.core.errors import CheckpointError
 from robotics.driving.demo import demo_window
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Planner
 from robotics.driving.scene import CAMERAS
+from robotics.driving.service.proposing import of_planner
+from robotics.driving.service.request import PlanRequest
+from robotics.driving.service.service import PlannerService
+from robotics.driving.service.thread import ThreadBackend
+from serving.generating import asked
+from serving.settings import ServerSettings
+from serving.wire.chat import ChatRequest
 
-READY_S = 180
 CHAT = "/v1/chat/completions"
-LONG_S = 120.0
-
-
-@contextlib.contextmanager
-def started(model: Path, *arguments: str) -> Iterator[tuple[str, int]]:
-    """A server in a process of its own: its address and process id. Raises CheckpointError when it does not get ready."""
-    command = [sys.executable, "-c", "from edge.cli import main; main()", "serve", "--model", str(model), "--port", "0", *arguments]
-    with tempfile.NamedTemporaryFile("w+", prefix="edge-server-", suffix=".log") as log:
-        child = subprocess.Popen(command, stderr=log)
-        try:
-            end = time.monotonic() + READY_S
-            while not (url := _ready(Path(log.name).read_text())):
-                if time.monotonic() > end or child.poll() is not None:
-                    last = Path(log.name).read_text().strip().splitlines()[-1:]
-                    raise CheckpointError(f"the server of {model} did not get ready: {''.join(last)}")
-                time.sleep(0.1)
-            yield url, child.pid
-        finally:
-            child.terminate()
-            child.wait(timeout=30)
-
-
-def _ready(log: str) -> str | None:
-    """The address in a server's log, once it is ready."""
-    found = re.search(r" at (http://\S+)", log)
-    if found is None:
-        return None
-    try:
-        return found[1] if httpx.get(f"{found[1]}/ready").status_code == 200 else None
-    except httpx.ConnectError:
-        return None
+CALL = "library"
+"""The way of a request that is no request: a call in this process."""
 
 
 def bodies(planner: Planner) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -104,75 +79,98 @@ def _data_uri(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-class Plain:
-    """A client that adds next to nothing of its own: one connection, replies of a known length. Of the libraries, httpx takes
-    0.4 ms a request and http.client 0.2, which would be counted as the server's.
+Told = Callable[[], float]
+"""Does a request, and says how many milliseconds of it were the engine's."""
+
+
+def calls(planner: Planner, requests: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Told]:
+    """The same requests as calls of the library, by name: what a program that holds the engine itself would write, with its
+    pictures decoded already. A plan is a call of the planner service, which checks what the engine says.
     """
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.partition(":")
-        self._host = address
-        self._socket = socket.create_connection((host, int(port)), timeout=LONG_S)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def post(self, route: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the reply."""
-        head = (
-            f"POST {route} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        self._socket.sendall(head.encode() + body)
-        got = b""
-        while (end := got.find(b"\r\n\r\n")) < 0:
-            got += self._more()
-        length = re.search(rb"content-length: (\d+)", got[:end], re.IGNORECASE)
-        if length is None:
-            raise CheckpointError(f"the server's reply does not say how long it is: {got[:200]!r}")
-        while len(got) < end + 4 + int(length[1]):
-            got += self._more()
-        return int(got.split(b" ", 2)[1]), got[end + 4 :]
-
-    def _more(self) -> bytes:
-        if not (data := self._socket.recv(1 << 16)):
-            raise CheckpointError("the server closed the connection in the middle of a reply")
-        return data
-
-    def close(self) -> None:
-        self._socket.close()
+    engine, settings = planner.engine, ServerSettings()
+    engine.reuse = True
+    out: dict[str, Told] = {}
+    for name, (route, body) in requests.items():
+        if route == CHAT:
+            what = asked(ChatRequest.model_validate(body), settings)
+            generate = partial(engine.generate, what.prompt, images=[_decoded(url) for url in what.urls], **what.arguments)
+            out[name] = lambda generate=generate: generate().timings["total"]
+        else:
+            fields = {k: v for k, v in body.items() if k != "images"}
+            pictures = tuple(np.asarray(_decoded(i["url"])) for i in body["images"])
+            plan = partial(PlannerService(ThreadBackend(of_planner(planner))).plan, PlanRequest(**fields, images=pictures))
+            out[name] = lambda plan=plan: plan().timings["total"]
+    return out
 
 
-def added(url: str, requests: dict[str, tuple[str, dict[str, Any]]], rounds: int, show: bool = True) -> list[dict[str, Any]]:
-    """What the server adds to each request, one after the other, interleaved, after one round that is not counted."""
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in requests}
-    bodies = {name: json.dumps(body).encode() for name, (_, body) in requests.items()}
-    client = Plain(url.removeprefix("http://"))
-    for n in progress(range(rounds + 1), rounds + 1, "asking", show):
-        for name, (route, _) in requests.items():
-            start = time.perf_counter()
-            status, data = client.post(route, bodies[name])
-            ms = (time.perf_counter() - start) * 1e3
-            told = json.loads(data)
-            if status != 200:
-                raise CheckpointError(f"the server answered {name!r} with {status}: {told['error']['message']}")
-            if n:
-                # a plan is a call of the planner service, which checks what the engine says, with a server or without
-                call_ms = told["timing"]["total_ms"] if "timing" in told else told["edge"]["timings"]["total"]
-                spent[name].append((ms, call_ms))
-    client.close()
-    return [_added_row(name, np.array(found)) for name, found in spent.items()]
+def _decoded(url: str) -> Image.Image:
+    image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    image.load()
+    return image
 
 
-def _added_row(name: str, ms: np.ndarray) -> dict[str, Any]:
-    """ms: [n, 2], of the client and of the engine."""
-    more = ms[:, 0] - ms[:, 1]
-    return {
+def asking(client: Client, name: str, route: str, body: bytes) -> Told:
+    """The same request to a server."""
+
+    def ask() -> float:
+        status, data = client.post(route, body)
+        told = json.loads(data)
+        if status != 200:
+            raise CheckpointError(f"the server answered {name!r} with {status}: {told['error']['message']}")
+        return (told["timings"] if "timings" in told else told["edge"]["timings"])["total"]
+
+    return ask
+
+
+def added(
+    url: str, requests: dict[str, tuple[str, dict[str, Any]]], library: dict[str, Told], rounds: int, show: bool = True
+) -> list[dict[str, Any]]:
+    """What the server adds to each request: its milliseconds at a client on loopback less those of the same call in this process,
+    the engine's own taken out of both, for these are many and vary.
+
+    One after the other, interleaved, after one round that is not counted. Rows: each request by each client; "echo": what a process
+    that only sleeps and replies adds to sleeping; "decoding": the pictures of a request, which the engine decodes: part of its
+    milliseconds, and named for whoever counts it as the server's.
+    """
+    with contextlib.ExitStack() as stack:
+        clients: dict[str, Client] = {
+            "lean": Plain(url.removeprefix("http://")),
+            "http.client": Library(url.removeprefix("http://")),
+        }
+        echo = Plain(stack.enter_context(echoing()))
+        for client in (*clients.values(), echo):
+            stack.callback(client.close)
+        ways: dict[tuple[str, str], Told] = {}
+        for name, (route, body) in requests.items():
+            ways[name, CALL] = library[name]
+            ways |= {(name, key): asking(client, name, route, json.dumps(body).encode()) for key, client in clients.items()}
+        ways["echo", CALL] = lambda: time.sleep(ECHO_S) or ECHO_S * 1e3
+        ways["echo", "lean"] = lambda: echo.post("/", b"x" * 300) and ECHO_S * 1e3
+        pictures = [i["url"] for _, body in requests.values() for i in body.get("images", ())]
+        ways["decoding", CALL] = lambda: sum(0 * _decoded(url).width for url in pictures)
+        spent: dict[tuple[str, str], list[tuple[float, float]]] = {way: [] for way in ways}
+        for n in progress(range(rounds + 1), rounds + 1, "asking", show):
+            for way in sorted(ways, reverse=bool(n % 2)):
+                start = time.perf_counter()
+                engine = ways[way]()
+                spent[way] += [((time.perf_counter() - start) * 1e3, engine)] if n else []
+    return [_added_row(*way, np.array(found), np.array(spent[way[0], CALL])) for way, found in spent.items()]
+
+
+def _added_row(name: str, way: str, ms: np.ndarray, call: np.ndarray) -> dict[str, Any]:
+    """ms: [n, 2], of the whole request and of its engine; call: the same of the library."""
+    over = ms[:, 0] - ms[:, 1]
+    row = {
         "name": name,
+        "way": way,
         "requests": len(ms),
         "ms_p50": float(np.median(ms[:, 0])),
         "engine_ms_p50": float(np.median(ms[:, 1])),
-        "added_ms_p50": float(np.median(more)),
-        "added_ms_iqr": float(np.subtract(*np.percentile(more, [75, 25]))),
-        "added_ms_p99": float(np.percentile(more, 99)),
+        "over_engine_ms_p50": float(np.median(over)),
+        "over_engine_ms_iqr": float(np.subtract(*np.percentile(over, [75, 25]))),
+        "over_engine_ms_p99": float(np.percentile(over, 99)),
     }
+    return row if way == CALL else row | {"added_ms_p50": float(np.median(over) - np.median(call[:, 0] - call[:, 1]))}
 
 
 def load(url: str, pid: int, requests: dict[str, tuple[str, dict[str, Any]]], clients: int, seconds: float) -> dict[str, Any]:
@@ -229,10 +227,13 @@ def resident_mb(pid: int) -> float:
 
 def bench(model: Path, rounds: int, clients: int, seconds: float, waiting: int, threads: int | None) -> dict[str, Any]:
     """Both measurements, on one server."""
-    requests = bodies(Planner.load(model))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    planner = Planner.load(model)
+    requests = bodies(planner)
     arguments = ["--waiting", str(waiting), *([] if threads is None else ["--threads", str(threads)])]
     with started(model, *arguments) as (url, pid):
-        rows = added(url, requests, rounds)
+        rows = added(url, requests, calls(planner, requests), rounds)
         if clients:
             rows.append(load(url, pid, requests, clients, seconds))
     return record.report("server", rows, model=str(model), waiting=waiting)
@@ -241,10 +242,11 @@ def bench(model: Path, rounds: int, clients: int, seconds: float, waiting: int, 
 def show(result: dict[str, Any]) -> None:
     """Two tables: what is added, and what load does."""
     console = Console(file=sys.stdout, width=160)
-    table = Table("", "ms p50", "engine ms p50", "added ms p50", "iqr", "p99", title="what the server adds to an engine call")
-    for r in (r for r in result["rows"] if "added_ms_p50" in r):
-        keys = ("ms_p50", "engine_ms_p50", "added_ms_p50", "added_ms_iqr", "added_ms_p99")
-        table.add_row(r["name"], *(f"{r[k]:.2f}" for k in keys))
+    heads = ("ms p50", "of them the engine", "over it p50", "iqr", "p99", "added by the server, p50")
+    table = Table("request", "way", *heads, title="what the server adds to a call of the library, milliseconds")
+    keys = ("ms_p50", "engine_ms_p50", "over_engine_ms_p50", "over_engine_ms_iqr", "over_engine_ms_p99", "added_ms_p50")
+    for r in (r for r in result["rows"] if "way" in r):
+        table.add_row(r["name"], r["way"], *(f"{r[k]:.2f}" if k in r else "" for k in keys))
     console.print(table)
     for r in (r for r in result["rows"] if "statuses" in r):
         console.print(

@@ -16,11 +16,13 @@ SECONDS = 120.0 if os.environ.get("EDGE_CASES") != "small" else 6.0
 
 
 def test_every_request_is_answered_or_refused_and_memory_is_flat() -> None:
-    requests = server.bodies(Planner.load(NANO_PLANNER))
+    planner = Planner.load(NANO_PLANNER)
+    requests = server.bodies(planner)
     with server.started(NANO_PLANNER, "--waiting", "8", "--threads", "1") as (url, pid):
-        (row, *_) = server.added(url, requests, 3, show=False)
+        rows = server.added(url, requests, server.calls(planner, requests), 3, show=False)
         found = server.load(url, pid, requests, 32, SECONDS)
-    assert row["added_ms_p50"] > 0
+    assert {(r["name"], r["way"]) for r in rows} >= {(name, way) for name in requests for way in ("library", "lean", "http.client")}
+    assert all(r["over_engine_ms_p50"] > 0 for r in rows)
     assert found["unanswered"] == 0
     assert set(found["statuses"]) <= {"200", "503"}
     assert found["statuses"]["200"] > 0

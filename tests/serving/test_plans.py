@@ -62,6 +62,21 @@ def test_by_the_deadline_there_is_an_answer(served: Running, body: dict[str, Any
     assert ask(served, body)["source"] == "model"  # the engine was interrupted and goes on
 
 
+def test_plans_are_counted(served: Running, body: dict[str, Any]) -> None:
+    def count(name: str) -> float:
+        lines = served.get("/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+    before = {name: count(name) for name in ("edge_plans_total", "edge_plan_ms_count", "edge_deadline_misses_total")}
+    ask(served, body)
+    ask(served, body, deadline_ms=10.0)
+    assert {name: count(name) - n for name, n in before.items()} == {
+        "edge_plans_total": 2,
+        "edge_plan_ms_count": 2,
+        "edge_deadline_misses_total": 1,
+    }
+
+
 def test_what_cannot_be_driven_is_said(served: Running, body: dict[str, Any]) -> None:
     fast = ask(served, body, ego={"v_mps": 500.0})
     assert (fast["status"], fast["reason_codes"], fast["brake"]) == ("REJECTED", ["EGO_IMPLAUSIBLE"], "standing")
@@ -134,19 +149,19 @@ def test_a_planner_beside_the_engine(served: Running, body: dict[str, Any]) -> N
     """The same plan from a process of its own; and it is got over that this process dies."""
     wanted = ask(served, body)
     with running(plan_process=True) as other:
-        planning = other.server.plans._planning  # type: ignore[union-attr]
-        assert planning.backend.wait(120)
+        planner = other.server.plans.backend.process  # type: ignore[union-attr]
+        assert planner.wait(120)
         found = ask(other, body)
         assert (found["sections"], found["status"]) == (wanted["sections"], wanted["status"])
         assert ask(other, body, deadline_ms=12.0)["reason_codes"] == ["DEADLINE_MISSED"]
         assert other.post("/v1/plan", json=body | {"sections": ["trajectory", "poem"]}).status_code == 400
-        os.kill(planning.backend.pid, signal.SIGKILL)
+        os.kill(planner.pid, signal.SIGKILL)
         end = time.monotonic() + 120
         while ask(other, body, deadline_ms=20_000.0)["source"] != "model":
             assert time.monotonic() < end
             time.sleep(0.2)
-        assert planning.backend.starts == 2
+        assert planner.starts == 2
     wait = time.monotonic() + 20
-    while os.path.exists(f"/proc/{planning.backend.pid}"):
+    while os.path.exists(f"/proc/{planner.pid}"):
         assert time.monotonic() < wait
         time.sleep(0.05)

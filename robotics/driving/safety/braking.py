@@ -20,7 +20,7 @@ def braking_speeds(ego: Ego, brake: Brake, profile: VehicleProfile) -> tuple[F64
     released at once, and a brake that is pressed harder than this stop needs is eased at the comfortable jerk."""
     target, now = -brake.decel_mps2, min(max(ego.a_mps2, profile.hard.accel_min_mps2 * 0.99), 0.0)
     build, ease = brake.jerk_mps3 * DT_S, profile.comfort.longitudinal_jerk_mps3 * DT_S
-    s, v, a = np.zeros(POINTS), np.zeros(POINTS), np.zeros(POINTS)
+    s, v, a = [0.0] * POINTS, [0.0] * POINTS, [0.0] * POINTS  # lists: single values of arrays are slow to reach
     v[0], a[0] = max(ego.v_mps, 0.0), now if ego.v_mps > 0 else 0.0
     for k in range(1, POINTS):
         step = target - a[k - 1]
@@ -29,12 +29,12 @@ def braking_speeds(ego: Ego, brake: Brake, profile: VehicleProfile) -> tuple[F64
         v[k] = v[k - 1] + mean * DT_S
         if v[k] <= 0:
             # stands from here on; the last bit of way is that of a constant deceleration
-            s[k:] = s[k - 1] + v[k - 1] * DT_S / 2
-            v[k:] = 0.0
+            v[k] = 0.0
+            s[k:] = [s[k - 1] + v[k - 1] * DT_S / 2] * (POINTS - k)
             break
         a[k] = following
         s[k] = s[k - 1] + (v[k - 1] + v[k]) / 2 * DT_S
-    return s, v, a
+    return np.array(s), np.array(v), np.array(a)
 
 
 def arc_stop(ego: Ego, brake: Brake, profile: VehicleProfile) -> Trajectory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 Stage = Literal["freshness", "schema", "plausibility", "kinematics", "collision"]
@@ -43,7 +43,7 @@ def _number(value: float) -> float | None:
 
 
 def staged(stage: Stage, checks: list[Check]) -> list[Check]:
-    return [replace(c, stage=stage) for c in checks]
+    return [Check(c.name, c.value, c.limit, c.ok, c.critical, stage) for c in checks]
 
 
 def passed(checks: list[Check]) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robotics.driving.safety.checks import Check
 from robotics.driving.safety.profile import VehicleProfile
-from robotics.driving.safety.trajectory import DT_S, Trajectory
+from robotics.driving.safety.trajectory import DT_S, Trajectory, steps
 
 F64 = NDArray[np.float64]
 
@@ -30,8 +30,11 @@ def kinematics(trajectory: Trajectory, profile: VehicleProfile) -> list[Check]:
 
 def hard(t: Trajectory, profile: VehicleProfile) -> list[Check]:
     limits, v0 = profile.hard, float(t.v[0])
-    speed, accel, bend = _speeds(t), _accelerations(t), _curvatures(t)
-    lateral = max(float((t.v**2 * np.abs(t.kappa)).max()), float((_between(t) ** 2 * np.abs(_turns(t))).max()))
+    chords = t.steps_m()
+    between, turns = chords / DT_S, _turns(t, chords)
+    speed, bend = np.concatenate([t.v, between]), np.concatenate([t.kappa, turns])
+    accel = np.concatenate([t.a, steps(t.v) / DT_S, steps(between) / DT_S])
+    lateral = max(float((t.v**2 * np.abs(t.kappa)).max()), float((between**2 * np.abs(turns)).max()))
     steer = np.arctan(profile.wheelbase_m * t.kappa)
     return [
         Check.at_least("speed_min", float(t.v.min()), 0.0),
@@ -40,8 +43,8 @@ def hard(t: Trajectory, profile: VehicleProfile) -> list[Check]:
         Check.at_most("accel_max", float(accel.max()), limits.accel_max_mps2),
         Check.at_most("curvature", float(np.abs(bend).max()), profile.curvature_per_m),
         Check.at_most("lateral_accel", lateral, profile.lateral_accel_mps2),
-        Check.at_most("steer_rate", float(np.abs(np.diff(steer)).max()) / DT_S, limits.steer_rate_radps),
-        Check.at_most("yaw_step", float(np.abs(np.diff(t.yaw)).max()), limits.yaw_step_rad),
+        Check.at_most("steer_rate", float(np.abs(steps(steer)).max()) / DT_S, limits.steer_rate_radps),
+        Check.at_most("yaw_step", float(np.abs(steps(t.yaw)).max()), limits.yaw_step_rad),
     ]
 
 
@@ -67,29 +70,8 @@ def comfort(t: Trajectory, profile: VehicleProfile) -> list[Check]:
     return [*out, Check.at_least("forward_length", t.length_m, max(needed, 0.0), critical=False)]
 
 
-def _steps(t: Trajectory) -> F64:
-    return np.hypot(*np.diff(t.xy, axis=0).T)
-
-
-def _between(t: Trajectory) -> F64:
-    """Mean speeds between points, [50] m/s."""
-    return _steps(t) / DT_S
-
-
-def _speeds(t: Trajectory) -> F64:
-    return np.concatenate([t.v, _between(t)])
-
-
-def _accelerations(t: Trajectory) -> F64:
-    return np.concatenate([t.a, np.diff(t.v) / DT_S, np.diff(_between(t)) / DT_S])
-
-
-def _turns(t: Trajectory) -> F64:
-    """Mean curvature between points, [50] 1/m; 0 where the vehicle stands."""
-    chords, turned = _steps(t), np.diff(t.yaw)
+def _turns(t: Trajectory, chords: F64) -> F64:
+    """Mean curvature between points, [50] 1/m; 0 where the vehicle stands. chords: from each point to the next, m."""
+    turned = steps(t.yaw)
     arcs = chords / np.maximum(np.sinc(np.clip(turned / 2, -3, 3) / np.pi), 1e-3)
     return np.where(chords > LEAST_STEP_M, turned / np.maximum(arcs, LEAST_STEP_M), 0.0)
-
-
-def _curvatures(t: Trajectory) -> F64:
-    return np.concatenate([t.kappa, _turns(t)])

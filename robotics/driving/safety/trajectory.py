@@ -13,8 +13,14 @@ DT_S = 0.1
 POINTS = 51
 TIMES_S = np.arange(POINTS) * DT_S
 COLUMNS = ("t", "x", "y", "yaw", "v", "a", "kappa")
+_AT = {name: n for n, name in enumerate(COLUMNS)}
 DECIMALS = 9
 """Trajectories are rounded before they are checked, so that what was checked is what is sent."""
+
+
+def steps(column: F64) -> F64:
+    """What each value adds to the one before, [n - 1]: `numpy.diff` at a fifth of its cost, which is all overhead at this size."""
+    return column[1:] - column[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,8 @@ class Trajectory:
 
     def __getattr__(self, name: str) -> F64:
         """A column by its name."""
-        if name in COLUMNS:
-            return self.points[:, COLUMNS.index(name)]
+        if (at := _AT.get(name)) is not None:
+            return self.points[:, at]
         raise AttributeError(name)
 
     @property
@@ -42,7 +48,11 @@ class Trajectory:
 
     @property
     def length_m(self) -> float:
-        return float(np.hypot(*np.diff(self.xy, axis=0).T).sum())
+        return float(self.steps_m().sum())
+
+    def steps_m(self) -> F64:
+        """From each point to the next, [50]."""
+        return np.hypot(steps(self.x), steps(self.y))
 
 
 STANDING = Trajectory.of(*np.zeros((6, POINTS)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from robotics.driving.answer import format_trajectory
@@ -11,7 +11,7 @@ from robotics.driving.coding import clamp
 from robotics.driving.safety.chain import Candidate, Decision
 from robotics.driving.safety.proposal import Proposal, Read
 from robotics.driving.service.request import PlanFields
-from robotics.driving.service.response import CheckResult, DenseTrajectory, PlanResponse, Timing
+from robotics.driving.service.response import DenseTrajectory, PlanResponse, Timing
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def respond(request: PlanFields, decision: Decision, proposal: Proposal | None, 
         trajectory=DenseTrajectory.of(decision.trajectory),
         spread=spread,
         spread_xy_m=tuple(zip(spread[::2], spread[1::2], strict=True)) if len(spread) == 10 else (),
-        checks=tuple(c for candidate in decision.candidates for c in _checks(candidate)),
+        checks=tuple(c for candidate in decision.candidates for c in _checks(candidate)),  # type: ignore[arg-type]
         timing=timing,
         answer=_text(proposal.text)[:SHOWN] if proposal is not None and isinstance(proposal.text, str) else "",
         strategy=_text(_as(str, told.get("strategy"), "")),
@@ -62,13 +62,18 @@ def _sections(read: Read | None) -> dict[str, Any]:
     return sections | {"trajectory": format_trajectory(clamp(read.waypoints)[0])}
 
 
-def _checks(candidate: Candidate) -> list[CheckResult]:
-    return [
-        CheckResult(
-            candidate=candidate.source, stage=c.stage, name=c.name, value=c.value, limit=c.limit, ok=c.ok, critical=c.critical
-        )
-        for c in candidate.checks
-    ]
+def _checks(candidate: Candidate) -> Iterator[dict[str, Any]]:
+    """Fields of `CheckResult`, validated with the answer: one validation of many is far cheaper than many of one."""
+    for c in candidate.checks:
+        yield {
+            "candidate": candidate.source,
+            "stage": c.stage,
+            "name": c.name,
+            "value": c.value,
+            "limit": c.limit,
+            "ok": c.ok,
+            "critical": c.critical,
+        }
 
 
 def _text(text: str) -> str:

@@ -54,7 +54,7 @@ class DenseTrajectory(Frozen):
     @classmethod
     def of(cls, trajectory: Trajectory) -> DenseTrajectory:
         rows = trajectory.points.tolist()
-        return cls.model_construct(dt_s=DT_S, points=tuple(Point(**dict(zip(COLUMNS, r, strict=True))) for r in rows))
+        return cls.model_validate({"points": [dict(zip(COLUMNS, r, strict=True)) for r in rows]})
 
 
 class CheckResult(Frozen):

@@ -8,6 +8,7 @@ of a busy machine, one that has only slept is not.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -120,6 +121,19 @@ class PlannerService:
                 return work.result()
             return _because(call.without, "DEADLINE_MISSED", call)
 
+    async def answer(self, request: PlanFields) -> PlanResponse:
+        """`plan` for an event loop, whose timer is its clock: whatever holds the loop up holds up its replies, too."""
+        call = _Call(request, time.monotonic(), time.time_ns())
+        work = asyncio.wrap_future(self._desk.submit(self._work, call))
+        work.add_done_callback(_heard)
+        await asyncio.wait((work,), timeout=max(0.0, call.give_up - time.monotonic()))
+        if not work.done():
+            if not call.prepared.is_set():
+                await asyncio.to_thread(call.prepared.wait)
+            if call.without is not None and call.claim():
+                return _because(call.without, "DEADLINE_MISSED", call)
+        return await work
+
     def close(self) -> None:
         self._desk.shutdown(wait=False, cancel_futures=True)
 
@@ -218,6 +232,12 @@ class PlannerService:
         both = kept.stamp_ns is not None and stamp is not None
         age = (stamp - kept.stamp_ns) / 1e9 if both else call.arrived - kept.arrived  # type: ignore[operator]
         return LastValid(kept.trajectory, age) if age >= 0 else None
+
+
+def _heard(work: asyncio.Future[PlanResponse]) -> None:
+    """An exception of work that nobody waits for any more is no news."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _because(without: PlanResponse, why: Reason, call: _Call) -> PlanResponse:
