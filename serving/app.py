@@ -33,6 +33,8 @@ from serving.wire.errors import Refusal, refused
 from serving.wire.replies import Form, usage
 from serving.worker import Mailbox, Ticket, Worker
 
+LOOK_S = 0.05
+"""How often a planner that is being started is looked at."""
 PAGE = Path(__file__).parent / "page" / "index.html"
 
 
@@ -45,16 +47,18 @@ class Server:
         self.worker = Worker(settings.waiting)
         self.metrics = Metrics(lambda: self.worker.waiting, lambda: self.worker.running)
         self.plans: Plans | None = None
+        self.beside: ProcessPlanner | None = None
         if planner is not None:
-            beside = settings.plan_process
-            backend = ProcessPlanner(planner, settings) if beside else EnginePlanner(planner, self.worker, settings)
-            self.plans = Plans(backend, self.metrics.planned)
+            self.beside = ProcessPlanner(planner, settings) if settings.plan_process else None
+            self.plans = Plans(self.beside or EnginePlanner(planner, self.worker, settings), self.metrics.planned)
         self.ready = False
         engine.reuse = True
 
     async def warm_up(self) -> None:
         """Answer once, so that the first client does not wait for what only the first answer needs."""
         await self.worker.run(lambda _: warm_up(self.engine, self.planner), Ticket())
+        while self.beside is not None and not self.beside.ready:
+            await asyncio.sleep(LOOK_S)
         self.ready = True
 
     def check_model(self, name: str | None) -> None:

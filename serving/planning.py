@@ -9,7 +9,6 @@ import time
 from concurrent.futures import Future
 from typing import Annotated, Any
 
-import torch
 from pydantic import ConfigDict, Field
 
 from robotics.driving.planner import Planner
@@ -83,11 +82,14 @@ class ProcessPlanner:
     """The planner in a process of its own, beside the engine: nothing that the model does holds up an answer."""
 
     def __init__(self, planner: Planner, settings: ServerSettings) -> None:
-        """planner: the server's own, for its folder and precision."""
-        engine = planner.engine
-        dtype = str(engine.backbone.dtype).removeprefix("torch.")
-        self.process = ProcessBackend({"path": str(engine.path), "dtype": dtype, "threads": torch.get_num_threads()})
+        """planner: the server's own."""
+        self.process = ProcessBackend.beside(planner)
         self._settings = settings
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process can plan."""
+        return self.process.wait(0)
 
     def submit(self, request: PlanRequest, left_ms: float | None) -> Future[Proposal]:
         """Blocks while it reads the pictures. Raises Refusal, and PlannerDown while the process is being started."""

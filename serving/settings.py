@@ -20,8 +20,9 @@ class ServerSettings(Frozen):
     """Of the model in /v1/models; that of its folder by default."""
     waiting: int = Field(default=32, ge=0)
     """Requests that may wait while one runs; more are refused with 503."""
-    plan_process: bool = False
-    """Plan in a process of its own, with a second copy of the model: nothing that the model does can make a plan's answer late."""
+    plan_process: bool = True
+    """Plan in a process of its own, with a second copy of the model: nothing that the model does can make a plan's answer late.
+    Without it plans share the engine with all other requests."""
     max_body_mb: float = Field(default=64, gt=0)
     max_prompt_chars: int = Field(default=200_000, gt=0)
     max_images: int = Field(default=16, ge=0)

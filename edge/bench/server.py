@@ -27,17 +27,17 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.bench import record
-from edge.bench.loopback import ECHO_S, LONG_S, Client, Library, Plain, echoing, started
+from edge.bench.loopback import ECHO_S, LONG_S, READY_S, Client, Library, Plain, echoing, started
 from edge.bench.progress import progress
 from edge.core.errors import CheckpointError
 from robotics.driving.demo import demo_window
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Planner
 from robotics.driving.scene import CAMERAS
-from robotics.driving.service.proposing import of_planner
+from robotics.driving.service.process import ProcessBackend
+from robotics.driving.service.proposing import Backend
 from robotics.driving.service.request import PlanRequest
 from robotics.driving.service.service import PlannerService
-from robotics.driving.service.thread import ThreadBackend
 from serving.generating import asked
 from serving.settings import ServerSettings
 from serving.wire.chat import ChatRequest
@@ -83,9 +83,9 @@ Told = Callable[[], float]
 """Does a request, and says how many milliseconds of it were the engine's."""
 
 
-def calls(planner: Planner, requests: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Told]:
+def calls(planner: Planner, backend: Backend, requests: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Told]:
     """The same requests as calls of the library, by name: what a program that holds the engine itself would write, with its
-    pictures decoded already. A plan is a call of the planner service, which checks what the engine says.
+    pictures decoded already. A plan is a call of the planner service over `backend`, which checks what the engine says.
     """
     engine, settings = planner.engine, ServerSettings()
     engine.reuse = True
@@ -98,7 +98,7 @@ def calls(planner: Planner, requests: dict[str, tuple[str, dict[str, Any]]]) -> 
         else:
             fields = {k: v for k, v in body.items() if k != "images"}
             pictures = tuple(np.asarray(_decoded(i["url"])) for i in body["images"])
-            plan = partial(PlannerService(ThreadBackend(of_planner(planner))).plan, PlanRequest(**fields, images=pictures))
+            plan = partial(PlannerService(backend).plan, PlanRequest(**fields, images=pictures))
             out[name] = lambda plan=plan: plan().timings["total"]
     return out
 
@@ -231,11 +231,15 @@ def bench(model: Path, rounds: int, clients: int, seconds: float, waiting: int, 
         torch.set_num_threads(threads)
     planner = Planner.load(model)
     requests = bodies(planner)
+    backend = ProcessBackend.beside(planner)  # as the server has it
+    if not backend.wait(READY_S):
+        raise CheckpointError(f"the planner of {model} did not get ready: {backend.error}")
     arguments = ["--waiting", str(waiting), *([] if threads is None else ["--threads", str(threads)])]
     with started(model, *arguments) as (url, pid):
-        rows = added(url, requests, calls(planner, requests), rounds)
+        rows = added(url, requests, calls(planner, backend, requests), rounds)
         if clients:
             rows.append(load(url, pid, requests, clients, seconds))
+    backend.close()
     return record.report("server", rows, model=str(model), waiting=waiting)
 
 

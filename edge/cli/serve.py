@@ -27,7 +27,7 @@ class Serve:
     """Of the model, as clients call it; that of its folder by default."""
     waiting: int = 32
     """Requests that may wait while one runs."""
-    plan_process: bool = False
+    plan_process: bool = True
     """Plan in a process of its own, with a second copy of the model: nothing that the model does makes an answer late."""
     image_dir: Path | None = None
     """Folder from which file:// images may be read."""

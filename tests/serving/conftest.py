@@ -42,8 +42,8 @@ class Running:
 
 @contextlib.contextmanager
 def running(**changes: Any) -> Iterator[Running]:
-    """A server with these settings, ready, until the block ends."""
-    settings = checked(ServerSettings, "tests", port=0, name="nano", **changes)
+    """A server with these settings, ready, until the block ends. Plans share its engine unless the settings say otherwise."""
+    settings = checked(ServerSettings, "tests", **{"port": 0, "name": "nano", "plan_process": False, **changes})
     sock = listen(settings)
     planner = Planner.load(NANO_PLANNER, dtype="float32")
     app = create_app(planner.engine, planner, settings)

@@ -10,6 +10,8 @@ import pytest
 from edge.bench import server
 from edge.cli.zoo import NANO_PLANNER
 from robotics.driving.planner import Planner
+from robotics.driving.service.proposing import of_planner
+from robotics.driving.service.thread import ThreadBackend
 from tests.serving.conftest import Running, running
 
 SECONDS = 120.0 if os.environ.get("EDGE_CASES") != "small" else 6.0
@@ -19,7 +21,7 @@ def test_every_request_is_answered_or_refused_and_memory_is_flat() -> None:
     planner = Planner.load(NANO_PLANNER)
     requests = server.bodies(planner)
     with server.started(NANO_PLANNER, "--waiting", "8", "--threads", "1") as (url, pid):
-        rows = server.added(url, requests, server.calls(planner, requests), 3, show=False)
+        rows = server.added(url, requests, server.calls(planner, ThreadBackend(of_planner(planner)), requests), 3, show=False)
         found = server.load(url, pid, requests, 32, SECONDS)
     assert {(r["name"], r["way"]) for r in rows} >= {(name, way) for name in requests for way in ("library", "lean", "http.client")}
     assert all(r["over_engine_ms_p50"] > 0 for r in rows)

@@ -16,7 +16,10 @@ from concurrent.futures import Future, InvalidStateError
 from multiprocessing.connection import Connection
 from typing import Any
 
+import torch
+
 from edge.core.errors import InputError
+from robotics.driving.planner import Planner
 from robotics.driving.safety.proposal import Proposal
 from robotics.driving.service.child import FACTORY, packed, serve
 from robotics.driving.service.proposing import PlannerDown
@@ -53,6 +56,13 @@ class ProcessBackend:
         self._child: Any = None
         self._interrupted: dict[int, float] = {}
         threading.Thread(target=self._keep, name="planner-process", daemon=True).start()
+
+    @classmethod
+    def beside(cls, planner: Planner) -> ProcessBackend:
+        """The checkpoint of a planner once more, in its precision and with as many threads."""
+        engine = planner.engine
+        dtype = str(engine.backbone.dtype).removeprefix("torch.")
+        return cls({"path": str(engine.path), "dtype": dtype, "threads": torch.get_num_threads()})
 
     def wait(self, timeout_s: float = START_S) -> bool:
         """Whether the planner got ready."""
