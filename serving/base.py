@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 import edge
 from serving.behaviour import refusing
@@ -23,13 +24,22 @@ W = TypeVar("W", bound=BaseModel)
 MIB = 2**20
 
 
-def base_app(settings: ServerSettings, metrics: Metrics, lifespan: Any) -> FastAPI:
+class App(FastAPI):
+    """An application behind the gate, the log and the direct routes."""
+
+    def __init__(self, settings: ServerSettings, metrics: Metrics, lifespan: Any) -> None:
+        super().__init__(title="edge-dvla", version=edge.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+        self.direct = Direct(super().__call__, left=metrics.left.inc)
+        logged = Logged(self.direct, count=lambda route, status: metrics.requests.labels(route, str(status)).inc())
+        self._gate = Gate(logged, max_body=int(settings.max_body_mb * MIB), api_key=settings.api_key)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gate(scope, receive, send)
+
+
+def base_app(settings: ServerSettings, metrics: Metrics, lifespan: Any) -> App:
     """An application without routes of its own."""
-    app = FastAPI(title="edge-dvla", version=edge.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.posts = {}
-    app.add_middleware(Direct, posts=app.state.posts, left=metrics.left.inc)
-    app.add_middleware(Logged, count=lambda route, status: metrics.requests.labels(route, str(status)).inc())
-    app.add_middleware(Gate, max_body=int(settings.max_body_mb * MIB), api_key=settings.api_key)
+    app = App(settings, metrics, lifespan)
     refusing(app, metrics.left.inc)
 
     @app.get("/health")
@@ -44,7 +54,7 @@ def base_app(settings: ServerSettings, metrics: Metrics, lifespan: Any) -> FastA
 
 
 def post(
-    app: FastAPI,
+    app: App,
     path: str,
     form: type[W],
     answer: Callable[[Request, W], Awaitable[Response]],
@@ -55,7 +65,7 @@ def post(
     async def route(request: Request) -> Response:
         return await answer(request, await read(request.scope, request.receive, form))
 
-    app.state.posts[path] = Posted(path, route)
+    app.direct.add(Posted(path, route))
     app.router.add_route(path, route, methods=["POST"], include_in_schema=False)  # refuses the other methods
     app.openapi = _with(app.openapi, path, form, answered)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 from collections.abc import Sequence
@@ -76,12 +77,14 @@ def serve_sglang(
 def _run(app: FastAPI, listening: socket.socket, model: Path) -> int:
     log.to_stderr()
     sys.setswitchinterval(TURN_S)
+    gc.freeze()  # the model stays: its objects need not be looked through again and again while requests are answered
     host, port = listening.getsockname()[:2]
     sys.stderr.write(f"edge: serving {model} at http://{host}:{port}\n")
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
+        server_header=False,
         proxy_headers=False,  # nothing here asks where a request comes from
         timeout_graceful_shutdown=SHUTDOWN_S,
         h11_max_incomplete_event_size=64 * 1024,
