@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic_core import to_json
 from sse_starlette import EventSourceResponse
 
 from edge.core.errors import EdgeError
@@ -20,6 +21,7 @@ from robotics.driving.planner import Planner
 from robotics.driving.service.response import PlanResponse
 from serving.base import base_app, post
 from serving.behaviour import Afterwards, staying
+from serving.body import JSON
 from serving.generating import Asked, answers, asked, generate
 from serving.log import LOGGER
 from serving.metrics import Metrics
@@ -89,7 +91,8 @@ class Server:
             self.metrics.answered(generation, ticket.waited_ms, request.edge.deadline_ms)
             http.state.told = {"forwards": generation.forwards, "tokens": len(generation.tokens), "user": request.user}
 
-        return JSONResponse(form.whole(answers(generation, request.n), generation, extra, self.text), background=Afterwards(count))
+        body = to_json(form.whole(answers(generation, request.n), generation, extra, self.text))
+        return Response(body, media_type=JSON, background=Afterwards(count))
 
     async def plan(self, http: Request, request: PlanRequest) -> Response:
         """A driving plan."""

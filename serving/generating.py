@@ -69,6 +69,8 @@ def asked(request: ChatRequest | CompletionRequest, settings: ServerSettings) ->
 
 def _schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     """The schema, if it is JSON that can be written again. Raises Refusal."""
+    if schema is None:
+        return None
     try:
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:

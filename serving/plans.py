@@ -15,6 +15,7 @@ from robotics.driving.service.proposing import Backend, PlannerDown
 from robotics.driving.service.response import PlanResponse
 from robotics.driving.service.service import PlannerService
 from serving.behaviour import Afterwards
+from serving.body import JSON
 from serving.planning import PlanRequest, by_camera
 from serving.wire.errors import Refusal
 from serving.worker import Gone
@@ -43,7 +44,7 @@ class Plans:
                 future.cancel()
             raise
         counted = Afterwards(partial(self._count, made))
-        return Response(made.model_dump_json(by_alias=True), media_type="application/json", background=counted)
+        return Response(made.model_dump_json(by_alias=True), media_type=JSON, background=counted)
 
     def submit(self, request: Any, left_ms: float | None) -> Future[Proposal]:
         """The service's way to the planner; called in a thread."""

@@ -61,9 +61,13 @@ def bench(
     out: Path,
     strategy: str = "self-spec",
     remeasure: bool = False,
+    references_once: bool = False,
     show: bool = True,
 ) -> dict[str, Any]:
-    """Drive what is not driven yet, and return the result in the common form. Raises InputError for a bad request."""
+    """Drive what is not driven yet, and return the result in the common form. Raises InputError for a bad request.
+
+    references_once: stop, constant velocity and the oracle drive at the least of the latencies alone.
+    """
     given, with_measured = latencies(words)
     given = given or [0.0]  # what the others are compared with
     journal = Journal(out / "episodes.jsonl")
@@ -74,12 +78,13 @@ def bench(
     taken = _measured(journal, driver, places, remeasure, show) if with_measured else {}
     injected = {s: taken[s]["p50_ms"] for s in STRATEGIES} if taken else {}
     references: list[Drives] = [Stop(), ConstantVelocity(), Oracle()]
-    jobs = list(_jobs(places, driver, references, given, list(injected.values())))
+    beside = given[:1] if references_once else given
+    jobs = list(_jobs(places, driver, references, given, beside, list(injected.values())))
     todo = [j for j in jobs if _key(j) not in journal.episodes]
     for job in progress(todo, len(todo), "driving", show):
         journal.add(_drive(job))
     done = {_key(j): journal.episodes[_key(j)] for j in jobs}
-    rows = list(result_rows(places, driver, references, given, injected, done))
+    rows = list(result_rows(places, driver, references, given, beside, injected, done))
     return record.report("closed-loop", rows, model=str(model), strategy=strategy, measured=taken, split=split)
 
 
@@ -92,6 +97,7 @@ def _jobs(
     driver: Drives,
     references: Sequence[Drives],
     given: Sequence[float],
+    beside: Sequence[float],
     more: Sequence[float],
 ) -> Iterator[Job]:
     """Everyone at the first latency, setting by setting; then the model at the rest of them; then the others."""
@@ -100,7 +106,7 @@ def _jobs(
     for part in (
         [(p, first) for p in (*references, driver)],
         [(driver, t) for t in own],
-        [(p, t) for t in ticks for p in references],
+        [(p, t) for t in ticks if t in map(ticks_of, beside) for p in references],
     ):
         for source, found in places.items():
             yield from (Job(source, setting, p, t) for setting in found for p, t in part)

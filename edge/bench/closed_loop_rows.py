@@ -25,10 +25,12 @@ def result_rows(
     driver: Drives,
     references: Sequence[Drives],
     given: Sequence[float],
+    beside: Sequence[float],
     injected: Mapping[str, float],
     done: Mapping[tuple[str, str, str, str, int], Episode],
 ) -> Iterator[dict[str, Any]]:
-    """A row for every planner at every latency, and one for every strategy at the latency that was measured of it.
+    """A row for the driver at every `given` latency, for every reference at those `beside`, and for every strategy at the latency
+    that was measured of it.
 
     done: episodes by (source, key of the setting, name and identity of the planner, ticks).
     """
@@ -40,7 +42,7 @@ def result_rows(
             return row(p.name, at, least, ms, source=source, **fields)
 
         for p in references:
-            yield from (of(p, ms) for ms in given)
+            yield from (of(p, ms) for ms in beside)
         yield from (of(driver, ms) for ms in given)
         yield from (of(driver, ms, strategy=s) for s, ms in injected.items())
 

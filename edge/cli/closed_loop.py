@@ -26,6 +26,8 @@ class DriveClosedLoop:
     """Milliseconds from what is seen to its plan, one or several; measured: what ar, self-spec and fused take here."""
     remeasure: bool = False
     """Measure latencies again, where they are in --out from an earlier run."""
+    references_once: bool = False
+    """Let stop, constant velocity and the oracle drive at the least latency alone, which takes a third of the time."""
     episodes: int = 60
     """Episodes of each source."""
     out: Path = Path("out/closed-loop")
@@ -52,7 +54,16 @@ class DriveClosedLoop:
             print(f"edge: wrote {picture}", file=sys.stderr)
             return 0
         result = closed_loop.bench(
-            self.source, self.episodes, data, self.split, self.model, self.latency, self.out, self.strategy, self.remeasure
+            self.source,
+            self.episodes,
+            data,
+            self.split,
+            self.model,
+            self.latency,
+            self.out,
+            self.strategy,
+            self.remeasure,
+            self.references_once,
         )
         show(result)
         record.write(result, self.json)

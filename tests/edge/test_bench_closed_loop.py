@@ -58,6 +58,16 @@ def test_nothing_is_driven_twice(whole: tuple[Path, dict], monkeypatch: pytest.M
     assert run(whole[0])["rows"] == whole[1]["rows"]
 
 
+def test_references_may_drive_at_the_least_latency_alone(whole: tuple[Path, dict], tmp_path: Path) -> None:
+    lines = (whole[0] / "episodes.jsonl").read_text().splitlines(keepends=True)
+    wanted = [r for r in whole[1]["rows"] if r["name"] == "nano planner" or r["latency_ms"] == 0]
+    (tmp_path / "episodes.jsonl").write_text("".join(lines[:5]))
+    found = bench(("sim",), 1, None, "val", NANO_PLANNER, WORDS, tmp_path, references_once=True, show=False)
+    assert found["rows"] == wanted
+    assert (tmp_path / "episodes.jsonl").read_text() == "".join(lines[:5])
+    draw(found, tmp_path / "latency.png")
+
+
 def test_measured_latencies_are_taken_once_and_injected(whole: tuple[Path, dict], tmp_path: Path) -> None:
     (tmp_path / "episodes.jsonl").write_bytes((whole[0] / "episodes.jsonl").read_bytes())
     result = run(tmp_path, (*WORDS, "measured"))
