@@ -3,11 +3,12 @@ r"""Regular expressions of one fixed width: literals, character classes, groups 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 Position = frozenset[str]
 
 CLASSES = {"d": string.digits, "w": string.ascii_letters + string.digits + "_"}
+DIGITS = frozenset(CLASSES["d"])
 LONGEST = 4096
 _SPECIAL = set("\\^$.|?*+()[]{}")
 
@@ -192,3 +193,18 @@ def _between(low: Position, high: Position) -> Iterator[str]:
     if b - a > 0xFFFF:
         raise PatternError("a range of more than 65536 characters")
     return (chr(c) for c in range(a, b + 1))
+
+
+def signed_number(found: Sequence[Position], start: int) -> tuple[int, int] | None:
+    """Digits before and behind the point of a signed number of fixed width that begins at position `start`, if one does."""
+
+    def digits(at: int) -> int:
+        n = 0
+        while at + n < len(found) and found[at + n] == DIGITS:
+            n += 1
+        return n
+
+    if found[start] != {"+", "-"} or not (whole := digits(start + 1)):
+        return None
+    point = start + 1 + whole
+    return whole, digits(point + 1) if found[point : point + 1] == [{"."}] else 0

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,49 +21,32 @@ from pydantic import BaseModel, Field
 
 from decoding import flow, scaffold
 from decoding.flow import Flow
-from decoding.pattern import CLASSES, PatternError, Position, positions
+from decoding.keywords import (
+    ANNOTATIONS,
+    HANDLED,
+    KEYWORDS,
+    UNBOUNDED,
+    SchemaError,
+    as_json,
+    bound,
+    count,
+    escaped,
+    is_of,
+    unsupported,
+)
+from decoding.pattern import PatternError, positions, signed_number
 from decoding.scaffold import Scaffold
 from decoding.template import Chars, Choice, FreeText, JsonNumber, Number, Part, Template, TemplateSection, Text, decimal
 from edge.core.config import Frozen
 from edge.core.errors import InputError
 from edge.core.types import Tokenizer
 
-ANNOTATIONS = frozenset(
-    {"$schema", "$id", "$comment", "$defs", "definitions", "title", "description"}
-    | {"default", "examples", "deprecated", "readOnly", "writeOnly"}
-)
-"""Keywords that say nothing about what is valid."""
-
-KEYWORDS = {
-    "object": {"properties", "required", "additionalProperties"},
-    "array": {"items", "prefixItems", "minItems", "maxItems"},
-    "string": {"maxLength", "pattern"},
-    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "boolean": set(),
-    "null": set(),
-}
-HANDLED = frozenset().union(*KEYWORDS.values())
-UNBOUNDED = frozenset({"anyOf", "oneOf", "allOf", "minLength", "format", "multipleOf", "patternProperties"})
-"""Keywords that a template cannot hold and a grammar can."""
-DIGITS = frozenset(CLASSES["d"])
 DEEPEST = 64
 """Levels of nesting. A deeper answer is a mistake sooner than a wish."""
 WHOLE = "value"
 """The one section of an answer that is no object."""
 EXACT_DIGITS = 15
 """Decimal digits that a double tells apart: beyond them a written number may be read as its neighbour."""
-
-
-class SchemaError(InputError):
-    """A schema outside the supported part. keyword: which; pointer: where it stands, or would have to stand; unbounded: whether it
-    is only that answers have no longest form, so that a grammar (`decoding.grammar`) may honour what a template cannot.
-    """
-
-    def __init__(self, keyword: str, pointer: str, why: str, *, unbounded: bool = False) -> None:
-        shown = pointer if pointer.isprintable() else json.dumps(pointer)
-        super().__init__(f"schema {shown or '/'}: {why}")
-        self.keyword, self.pointer, self.unbounded = keyword, pointer, unbounded
 
 
 class NumberFormat(Frozen):
@@ -269,7 +251,7 @@ class _Reader:
         kind = node.get("type")
         if kind is not None and (not isinstance(kind, str) or kind not in KEYWORDS):
             raise SchemaError("type", f"{at}/type", f"type must be one of {sorted(KEYWORDS)}, got {json.dumps(kind)}")
-        fit = [v for v in values if kind is None or _is(v, kind)]
+        fit = [v for v in values if kind is None or is_of(v, kind)]
         if not fit:
             raise SchemaError(keyword, f"{at}/{keyword}", f"no value is of type {kind!r}")
         return fit
@@ -296,8 +278,8 @@ class _Reader:
         first, rest = node.get("prefixItems", []), node.get("items", True)
         if not isinstance(first, list):
             raise SchemaError("prefixItems", f"{at}/prefixItems", "prefixItems must be a list of schemas")
-        low = _count(node, "minItems", at, None)
-        high = _count(node, "maxItems", at, len(first) if rest is False else None)
+        low = count(node, "minItems", at, None)
+        high = count(node, "maxItems", at, len(first) if rest is False else None)
         if low != high:
             keyword = "maxItems" if "maxItems" in node or "minItems" not in node else "minItems"
             why = f"minItems and maxItems must be equal, got {low} and {high}"
@@ -314,7 +296,7 @@ class _Reader:
         return [*parts, Text(text="]" if parts else "[]")]
 
     def _string(self, node: dict[str, Any], at: str, place: str) -> list[Part]:
-        longest = _count(node, "maxLength", at, None) if "maxLength" in node else None
+        longest = count(node, "maxLength", at, None) if "maxLength" in node else None
         if "pattern" in node:
             return [Text(text='"'), *self._pattern(node["pattern"], longest, at), Text(text='"')]
         budget = self.budgets.get(place, self.budgets.get(self.section))
@@ -343,9 +325,10 @@ class _Reader:
         parts: list[Part] = []
         n = 0
         while n < len(found):
-            if (number := _number_at(found, n)) is not None:
-                parts.append(number)
-                n += 1 + number.integer_digits + (1 + number.decimals if number.decimals else 0)
+            if (digits := signed_number(found, n)) is not None:  # averaged as a number, not as characters
+                whole, decimals = digits
+                parts.append(Number(integer_digits=whole, decimals=decimals))
+                n += 1 + whole + (1 + decimals if decimals else 0)
                 continue
             choices, n = found[n], n + 1
             if len(choices) == 1:
@@ -365,7 +348,7 @@ class _Reader:
 
     def _bounded(self, node: dict[str, Any], at: str, decimals: int) -> Part:
         most = 10 ** (min(self.numbers.integer_digits, EXACT_DIGITS - decimals) + decimals) - 1
-        given = {k: _bound(node[k], k, at) for k in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if k in node}
+        given = {k: bound(node[k], k, at) for k in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if k in node}
         scaled = {k: v.scaleb(decimals) for k, v in given.items()}
         low = [math.floor(b) + 1 if k[0] == "e" else math.ceil(b) for k, b in scaled.items() if k.lower().endswith("minimum")]
         high = [math.ceil(b) - 1 if k[0] == "e" else math.floor(b) for k, b in scaled.items() if k.lower().endswith("maximum")]
@@ -387,66 +370,6 @@ class _Reader:
 
     def _null(self, node: dict[str, Any], at: str, place: str) -> list[Part]:
         return [Text(text="null")]
-
-
-def _number_at(found: Sequence[Position], start: int) -> Number | None:
-    """A signed fixed-width number at position `start` of a pattern: it is averaged as a number, not as characters."""
-
-    def digits(at: int) -> int:
-        n = 0
-        while at + n < len(found) and found[at + n] == DIGITS:
-            n += 1
-        return n
-
-    if found[start] != {"+", "-"} or not (whole := digits(start + 1)):
-        return None
-    point = start + 1 + whole
-    decimals = digits(point + 1) if found[point : point + 1] == [{"."}] else 0
-    return Number(integer_digits=whole, decimals=decimals)
-
-
-def unsupported(keyword: str) -> str:
-    return f"{keyword!r} is not supported"
-
-
-def escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def as_json(value: Any, pointer: str = "") -> str:
-    """A value as it is written. Raises SchemaError for one that JSON or UTF-8 cannot hold."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except (ValueError, TypeError) as e:
-        raise SchemaError(pointer.rsplit("/", 1)[-1], pointer, f"cannot be written as JSON: {e}") from None
-    return text
-
-
-def _is(value: Any, kind: str) -> bool:
-    """Whether a JSON value is of a type of JSON Schema (where 1.0 is an integer and true is no number)."""
-    if kind == "integer":
-        return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
-    if kind == "number":
-        return not isinstance(value, bool) and isinstance(value, int | float)
-    types = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
-    return isinstance(value, types[kind])
-
-
-def _count(node: dict[str, Any], keyword: str, at: str, implied: int | None) -> int:
-    value = node.get(keyword, implied)
-    if value is None:
-        why = f"{keyword} is missing: the answer would have no longest form"
-        raise SchemaError(keyword, f"{at}/{keyword}", why, unbounded=True)
-    if not _is(value, "integer") or value < 0:
-        raise SchemaError(keyword, f"{at}/{keyword}", f"{keyword} must be a whole number from 0 on, got {json.dumps(value)}")
-    return int(value)
-
-
-def _bound(value: Any, keyword: str, at: str) -> Decimal:
-    if not _is(value, "number") or not math.isfinite(value):
-        raise SchemaError(keyword, f"{at}/{keyword}", f"{keyword} must be a number, got {json.dumps(value)}")
-    return Decimal(repr(value))
 
 
 def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:

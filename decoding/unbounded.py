@@ -13,8 +13,9 @@ from typing import Any
 
 from decoding.closing import Closing
 from decoding.grammar import Grammar
+from decoding.keywords import ANNOTATIONS, KEYWORDS, SchemaError, as_json, escaped, unsupported
 from decoding.pattern import shortest
-from decoding.schema import ANNOTATIONS, KEYWORDS, SchemaError, as_json, escaped, plain, unsupported
+from decoding.schema import plain
 from decoding.vocabulary import Vocabulary
 
 FORM = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from decoding import unbounded
 from decoding.flow import Flow
 from decoding.grammar import Grammar, GrammarRows
+from decoding.keywords import SchemaError
 from decoding.scaffold import Scaffold
-from decoding.schema import SchemaError, build, plain, template
+from decoding.schema import build, plain, template
 from decoding.template import Template
 from decoding.vocabulary import Vocabulary
 from edge.core.blockspec import BlockSpec

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from decoding.autoregressive import autoregressive
 from decoding.canvas import constrained
+from decoding.keywords import SchemaError
 from decoding.loop import run
 from decoding.rules import Pick, greedy, sampler
-from decoding.schema import SchemaError
 from edge.core.types import After, Call
 from tests.decoding.slow_host import SlowHost, TinyTransformer
 from tests.decoding.test_grammar import TEXT, TWINS, WHOLE, closed, grammar_of, spec, tokenizer, vocabulary

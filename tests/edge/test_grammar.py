@@ -13,7 +13,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import edge
 from decoding.grammar import Grammar
-from decoding.schema import SchemaError
+from decoding.keywords import SchemaError
 from edge.core.errors import InputError, UnsupportedError
 from edge.engine import Engine
 

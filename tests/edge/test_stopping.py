@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 import edge
-from decoding.schema import SchemaError
+from decoding.keywords import SchemaError
 from edge.cli.zoo import NANO_PLANNER
 from edge.core.errors import InputError, UnsupportedError
 from edge.engine import Engine
