@@ -1,8 +1,8 @@
 """Lets the CUDA build of torchvision, the only one on PyPI, be imported beside a CPU torch.
 
 Its binary cannot be loaded there, and without it the package fails on import because the operators that it annotates do not exist.
-Declaring the two of them is enough: the image transforms are plain torch. Loaded by a `.pth` file, and idle until torchvision
-is asked for.
+Declaring the two of them is enough: the image transforms are plain torch. Loaded by a `.pth` file that the installer writes, and
+idle until torchvision is asked for.
 """
 
 import importlib.abc
