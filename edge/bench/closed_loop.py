@@ -79,7 +79,7 @@ def bench(
     injected = {s: taken[s]["p50_ms"] for s in STRATEGIES} if taken else {}
     references: list[Drives] = [Stop(), ConstantVelocity(), Oracle()]
     beside = given[:1] if references_once else given
-    jobs = list(_jobs(places, driver, references, given, beside, list(injected.values())))
+    jobs = list(_jobs(places, driver, references, beside, [*given, *injected.values()]))
     todo = [j for j in jobs if _key(j) not in journal.episodes]
     for job in progress(todo, len(todo), "driving", show):
         journal.add(_drive(job))
@@ -96,17 +96,15 @@ def _jobs(
     places: Mapping[str, Sequence[Setting]],
     driver: Drives,
     references: Sequence[Drives],
-    given: Sequence[float],
     beside: Sequence[float],
-    more: Sequence[float],
+    own: Sequence[float],
 ) -> Iterator[Job]:
-    """Everyone at the first latency, setting by setting; then the model at the rest of them; then the others."""
-    first, *ticks = sorted(set(map(ticks_of, given)))
-    own = sorted({*ticks, *map(ticks_of, more)} - {first})
+    """Everyone at the first latency, setting by setting; then the model at the rest of its own; then the others at theirs."""
+    first, *later = sorted(set(map(ticks_of, beside)))
     for part in (
         [(p, first) for p in (*references, driver)],
-        [(driver, t) for t in own],
-        [(p, t) for t in ticks if t in map(ticks_of, beside) for p in references],
+        [(driver, t) for t in sorted(set(map(ticks_of, own)) - {first})],
+        [(p, t) for t in later for p in references],
     ):
         for source, found in places.items():
             yield from (Job(source, setting, p, t) for setting in found for p, t in part)
