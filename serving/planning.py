@@ -6,7 +6,8 @@ The form of requests is here; judgement and deadlines are in `robotics.driving.s
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -22,7 +23,10 @@ from serving.generating import strategy_options
 from serving.settings import ServerSettings
 from serving.wire.chat import Edge, Text, Wire
 from serving.wire.errors import Refusal
-from serving.worker import Ticket, Worker
+from serving.worker import Ticket, Worker, settle
+
+READERS = 4
+"""Threads that read pictures. Those of a request whose deadline is over may still be on their way."""
 
 
 class Camera(Wire):
@@ -85,6 +89,7 @@ class ProcessPlanner:
         """planner: the server's own."""
         self.process = ProcessBackend.beside(planner)
         self._settings = settings
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="pictures")
 
     @property
     def ready(self) -> bool:
@@ -92,11 +97,32 @@ class ProcessPlanner:
         return self.process.wait(0)
 
     def submit(self, request: PlanRequest, left_ms: float | None) -> Future[Proposal]:
-        """Blocks while it reads the pictures. Raises Refusal, and PlannerDown while the process is being started."""
-        started = time.monotonic()
-        given = asked(request, self._settings)
-        left = None if left_ms is None else max(0.0, left_ms - (time.monotonic() - started) * 1e3)
-        return self.process.submit(given, left)
+        """As of `EnginePlanner`; PlannerDown while the process is being started. Pictures are read in another thread: their host
+        may be slow, and who submits has a deadline to keep.
+        """
+        out: Future[Proposal] = Future()
+        until = None if left_ms is None else time.monotonic() + left_ms / 1e3
+        self._readers.submit(self._hand_on, request, until, out)
+        return out
+
+    def _hand_on(self, request: PlanRequest, until: float | None, out: Future[Proposal]) -> None:
+        if out.cancelled():
+            return
+        try:
+            given = asked(request, self._settings)
+            inner = self.process.submit(given, None if until is None else max(0.0, (until - time.monotonic()) * 1e3))
+        except BaseException as e:  # whatever it was, somebody waits for it
+            settle(out, None, e)
+            return
+        out.add_done_callback(lambda f: inner.cancel() if f.cancelled() else None)
+        inner.add_done_callback(partial(_passed_on, out))
 
     def close(self) -> None:
         self.process.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+
+def _passed_on(out: Future[Proposal], inner: Future[Proposal]) -> None:
+    if not inner.cancelled():
+        error = inner.exception()
+        settle(out, inner.result() if error is None else None, error)

@@ -79,7 +79,7 @@ class Worker:
 
         def deliver(result: Any, error: BaseException | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-                loop.call_soon_threadsafe(_settle, future, result, error)
+                loop.call_soon_threadsafe(settle, future, result, error)
 
         self._put(_Job(job, ticket, deliver))
         future.add_done_callback(lambda f: ticket.left.set() if f.cancelled() else None)
@@ -88,7 +88,7 @@ class Worker:
     def submit(self, job: Callable[[Ticket], T], ticket: Ticket) -> Future[T]:
         """As `run`, for threads."""
         future: Future[T] = Future()
-        self._put(_Job(job, ticket, lambda result, error: _settle(future, result, error)))
+        self._put(_Job(job, ticket, lambda result, error: settle(future, result, error)))
         future.add_done_callback(lambda f: ticket.left.set() if f.cancelled() else None)
         return future
 
@@ -135,7 +135,7 @@ class Worker:
         self._thread.join()
 
 
-def _settle(future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None) -> None:
+def settle(future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None) -> None:
     """Give whoever waits the result, unless nobody does any more."""
     with contextlib.suppress(asyncio.InvalidStateError, InvalidStateError):  # cancelled
         if error is None:

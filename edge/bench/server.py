@@ -38,6 +38,7 @@ from robotics.driving.service.process import ProcessBackend
 from robotics.driving.service.proposing import Backend
 from robotics.driving.service.request import PlanRequest
 from robotics.driving.service.service import PlannerService
+from serving import images
 from serving.generating import asked
 from serving.settings import ServerSettings
 from serving.wire.chat import ChatRequest
@@ -104,7 +105,7 @@ def calls(planner: Planner, backend: Backend, requests: dict[str, tuple[str, dic
 
 
 def _decoded(url: str) -> Image.Image:
-    image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    image = images.read(url, ServerSettings(), 0)
     image.load()
     return image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from typing import Any
@@ -17,6 +18,7 @@ from edge.client import Client
 from robotics.driving.demo import demo_window
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Planner
+from serving.images import FETCH_TIMEOUT_S
 from tests.robotics.driving.safety.slow import broken
 from tests.serving.conftest import Running, running
 
@@ -143,6 +145,16 @@ def test_the_client_has_words_for_it(served: Running, body: dict[str, Any]) -> N
     assert len(plan.trajectory.points) == 51
     assert plan.trajectory.points[0].v == pytest.approx(8.0)
     assert any(c["critical"] for c in plan.checks)
+
+
+def test_a_slow_host_of_pictures_holds_up_nobody(body: dict[str, Any]) -> None:
+    """A picture that does not come costs its own request the model's plan, at the deadline, and the next one nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, running(plan_process=True, image_hosts=("127.0.0.1",)) as other:
+        slow = [{**c, "url": f"http://127.0.0.1:{silent.getsockname()[1]}/a.png"} for c in body["images"]]
+        start = time.monotonic()
+        assert ask(other, body, images=slow, deadline_ms=300.0)["reason_codes"] == ["DEADLINE_MISSED"]
+        assert ask(other, body)["source"] == "model"
+        assert time.monotonic() - start < FETCH_TIMEOUT_S
 
 
 def test_a_planner_beside_the_engine(served: Running, body: dict[str, Any]) -> None:

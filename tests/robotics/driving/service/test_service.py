@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("on_a_loop", [False, True])
 @pytest.mark.parametrize(
     ("kind", "status", "reason"),
     [
@@ -79,8 +81,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         ("nonsense", "FALLBACK", "IMPLAUSIBLE"),
     ],
 )
-def test_every_fault_of_a_thread_is_answered_in_time(kind: str, status: str, reason: str | None) -> None:
-    out = sound(in_thread(kind).plan(ask(deadline_ms=300.0, request_id="a", sensor_stamp_ns=time.time_ns())))
+def test_every_fault_of_a_thread_is_answered_in_time(kind: str, status: str, reason: str | None, on_a_loop: bool) -> None:
+    service, request = in_thread(kind), ask(deadline_ms=300.0, request_id="a", sensor_stamp_ns=time.time_ns())
+    out = sound(asyncio.run(service.answer(request)) if on_a_loop else service.plan(request))
     assert (out.status, out.reason_codes) == (status, () if reason is None else (reason,))
     assert out.request_id == "a"
     assert out.timing.total_ms < 300 + BY_MS
