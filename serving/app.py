@@ -75,14 +75,14 @@ class Server:
         """A completion, whole or as a stream."""
         self.check_model(request.model)
         what = asked(request, self.settings)
-        form = Form.new(isinstance(request, ChatRequest), self.name)
         if request.stream:
-            return await self._stream(http, request, what, form)
+            return await self._stream(http, request, what, Form.new(isinstance(request, ChatRequest), self.name))
         traced: list[Any] = []
         trace = traced.append if request.edge.trace else None
         ticket = Ticket()
-        job = self._job(what, trace=trace)
-        generation = await staying(http, self.worker.run(job, ticket))
+        running = self.worker.run(self._job(what, trace=trace), ticket)
+        form = Form.new(isinstance(request, ChatRequest), self.name)
+        generation = await staying(http, running)
         extra: dict[str, Any] = {"strategy": request.edge.strategy, "queue_ms": round(ticket.waited_ms, 3)}
         if traced:
             extra["trace"] = [r.model_dump(mode="json") for r in traced]

@@ -41,7 +41,7 @@ class PlanRequest(library.PlanFields):
     model_config = ConfigDict(allow_inf_nan=False)
 
     images: Annotated[list[Camera], Field(min_length=len(CAMERAS), max_length=len(CAMERAS))]
-    edge: Edge = Edge()
+    edge: Edge = Field(default_factory=Edge)
 
 
 def by_camera(request: PlanRequest) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ class Form:
 
     @classmethod
     def new(cls, chat: bool, model: str) -> Form:
-        return cls(chat, model, f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}")
+        return cls(chat, model, f"{'chatcmpl' if chat else 'cmpl'}-{os.urandom(16).hex()}")
 
     def whole(self, answers: Sequence[Generation], generation: Generation, extra: dict[str, Any], text: Text) -> dict[str, Any]:
         """The reply to a request that is not streamed. generation: what it cost as a whole."""
