@@ -1,4 +1,4 @@
-"""Several answers to one template as one: numbers by mean, median or the medoid answer, and how far they lie apart.
+"""Several answers to one template as one: numbers by mean or median, or one of the answers; and how far they lie apart.
 
 Shapes: `N` answers, `H` numbers of the template.
 """
@@ -37,14 +37,21 @@ REDUCERS: dict[str, Callable[[F64], F64]] = {
 }
 
 
-def reduce(template: Template, answers: Sequence[Sequence[str]], how: str) -> tuple[list[str], F64]:
+LIKELIEST = "likeliest"
+"""The answer that the model itself finds most probable."""
+
+
+def reduce(template: Template, answers: Sequence[Sequence[str]], how: str, logprobs: Sequence[float] = ()) -> tuple[list[str], F64]:
     """One answer from N (values of the template's holes), and the standard deviation of every number: float64 [H].
 
-    Holes that are no numbers are those of the medoid answer. Raises UnknownNameError for another reducer.
+    logprobs: of each answer, for the likeliest of them. Holes that are no numbers are those of the medoid answer where numbers are
+    joined. Raises UnknownNameError for another reducer.
     """
-    if how not in REDUCERS:
-        raise UnknownNameError("reducer", how, REDUCERS)
+    if how not in (*REDUCERS, LIKELIEST):
+        raise UnknownNameError("reducer", how, (*REDUCERS, LIKELIEST))
     found = np.stack([numbers(template, a) for a in answers])
+    if how == LIKELIEST:
+        return list(answers[int(np.argmax(logprobs))]), found.std(axis=0)
     joined = iter(REDUCERS[how](found))
     chosen = answers[medoid(found)]
     out = [_written(h, float(next(joined))) if is_number(h) else v for (_, h), v in zip(template.holes(), chosen, strict=True)]

@@ -18,7 +18,7 @@ from decoding.fork import lineage, together, up_to
 from decoding.grammar import Grammar
 from decoding.guarantees import is_lossless
 from decoding.loop import run
-from decoding.reduce import reduce
+from decoding.reduce import LIKELIEST, reduce
 from decoding.scaffold import Scaffold
 from edge import stopping, tuned
 from edge.core.blockspec import BlockSpec
@@ -117,7 +117,7 @@ class Engine:
         schema: what the answer must follow: a JSON schema, a pydantic model class, or a compiled one. options: the strategy's own,
         such as block_size or threshold. rollouts: answers that part at section or answer row `fork_at` (by default the last
         section), sampled with the seeds seed, seed + 1, ... after a greedy beginning, and joined by option `reducer` (mean,
-        median, medoid; None: not joined, the first is the answer and all are its `branches`).
+        median, medoid, or the likeliest of them; None: not joined, the first is the answer and all are its `branches`).
         deadline_ms: when it will be missed, sections that do not have to be there are closed (their names are in
         `skipped_sections`, and `finish_reason` is "deadline"). sections: those that have to be there, by default all but those of
         free text alone; without a deadline the others are left out at once. Where a grammar is followed there are no
@@ -132,14 +132,15 @@ class Engine:
         reducer = options.pop("reducer", "mean")
         options = options or self.settings(strategy)
         exact, forks = is_lossless(STRATEGIES.get(strategy)), rollouts != 1 or fork_at is not None
-        if logprobs is not None and not exact:
+        heard = 0 if logprobs is None and forks and reducer == LIKELIEST else logprobs
+        if heard is not None and not exact:
             raise UnsupportedError(f"log-probabilities are those of causal decoding, and strategy {strategy!r} decides by others")
         compiled = None if schema is None else self.constraint(schema)
         rush = hurry(compiled, sections, deadline_ms, clock.start, self._paces.get((strategy, section_names(compiled)), Pace))
         tracer = None if trace is None else Tracer(trace, strategy, lambda token: self.text([token]))
         ends = stopping.check(stop)
         start = prepared(strategy, options)
-        course = Course(self.spec, start, temperature, top_p, seed, rush, ends, logprobs, self.text, tracer)
+        course = Course(self.spec, start, temperature, top_p, seed, rush, ends, heard, self.text, tracer)
         ids, features = self._prompt(prompt, images)
         clock.lap("vision")
         most = self._most(compiled, len(ids)) if max_new_tokens is None else max_new_tokens
@@ -166,6 +167,8 @@ class Engine:
         whole = _Counts(len(ids), cached, session.forwards, session.rows, clock.laps)
         answers = [self._result(c, n, course, constraint, whole, exact, late) for n, c in enumerate(branches, start=int(forks))]
         answer = answers[0] if fork is None else self._joined(answers, constraint, reducer)
+        if logprobs is None and heard is not None:  # nobody asked: they were heard to choose by
+            answer = replace(answer, branches=tuple(replace(b, logprobs=None) for b in answer.branches))
         clock.done()
         return answer
 
@@ -241,7 +244,8 @@ class Engine:
             return replace(branches[0], branches=tuple(branches))
         assert isinstance(constraint, Scaffold)
         values = [constraint.values(torch.tensor(b.tokens)) for b in branches]
-        joined, spread = reduce(constraint.template, values, reducer)
+        probable = [sum(t.logprob for t in b.logprobs or ()) for b in branches]
+        joined, spread = reduce(constraint.template, values, reducer, probable)
         tokens = constraint.fill(joined)
         open_, pad = constraint.open_rows(tokens)
         text = self.text(tokens.tolist())

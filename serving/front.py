@@ -77,7 +77,7 @@ def said(request: ChatRequest | CompletionRequest, strategy: str) -> dict[str, A
 
 
 def told(reply: dict[str, Any], name: str, strategy: str, lossless: bool) -> dict[str, Any]:
-    """SGLang's reply in our words: forwards counted where it tells of them (chat), and nothing of SGLang's own."""
+    """SGLang's reply in our words: forwards and log-probabilities where it tells of them (chat), and nothing of SGLang's own."""
     counts = [choice.pop("meta_info", None) or {} for choice in reply["choices"]]
     for own in ("matched_stop", "hidden_states", "sglext"):
         for choice in reply["choices"]:
@@ -86,7 +86,9 @@ def told(reply: dict[str, Any], name: str, strategy: str, lossless: bool) -> dic
         reply.pop(own, None)
     known = {"forwards": sum(c["edge_forwards"][-1] for c in counts)} if all(c.get("edge_forwards") for c in counts) else {}
     usage = {k: v for k, v in (reply.get("usage") or {}).items() if v is not None}
-    about = {"strategy": strategy, "lossless": lossless}
+    about: dict[str, Any] = {"strategy": strategy, "lossless": lossless}
+    if all("edge_logprobs" in c for c in counts):
+        about["choice_logprobs"] = [sum(c["edge_logprobs"]) for c in counts]
     return reply | {"model": name, "usage": usage | known, "edge": about | known}
 
 

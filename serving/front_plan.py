@@ -27,13 +27,14 @@ TOKENS = 400
 
 @dataclass(frozen=True, slots=True)
 class FrontPlanner:
-    """What a folder says of the planner in it."""
+    """What a folder says of the planner in it. lossless: whether the server's decoder knows how probable its rollouts are."""
 
     config: PlannerConfig
+    lossless: bool
 
     @classmethod
-    def load(cls, folder: Path) -> FrontPlanner:
-        return cls(PlannerConfig.load(folder))
+    def load(cls, folder: Path, lossless: bool) -> FrontPlanner:
+        return cls(PlannerConfig.load(folder), lossless)
 
     def body(self, request: PlanRequest, history: EgoHistory) -> dict[str, Any]:
         """The chat completion that a plan is asked for by. Raises Refusal for what SGLang cannot honour."""
@@ -53,7 +54,7 @@ class FrontPlanner:
         }
         if request.n_rollouts == 1:
             return out
-        fork = {"edge": {"fork_at": "trajectory"}}
+        fork = {"edge": {"fork_at": "trajectory"} | ({"logprobs": True} if self.lossless else {})}
         sampled = {"n": request.n_rollouts, "seed": request.seed, "temperature": ROLLOUT_TEMPERATURE}
         return out | sampled | {"custom_params": fork}
 
@@ -74,5 +75,10 @@ class FrontPlanner:
         except InputError:
             return Proposal(texts[0], None, told=told)  # for the checks to reject
         paths = np.stack([self.config.coding.decode(c, request.history, request.nav_command) for c in coded])
-        spread = [float(x) for x in paths.std(axis=0).ravel()] if len(texts) > 1 else []
-        return Proposal(texts[0], paths.mean(axis=0), told=told | {"spread": spread})
+        if len(texts) > 1:
+            told["spread"] = [float(x) for x in paths.std(axis=0).ravel()]
+        probable = reply["edge"].get("choice_logprobs")
+        if probable is None:
+            return Proposal(texts[0], paths.mean(axis=0), told=told)
+        best = int(np.argmax(probable))
+        return Proposal(texts[best], paths[best], told=told)

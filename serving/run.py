@@ -69,7 +69,7 @@ def serve_sglang(
         name=settings.name or model.resolve().name,
         strategy=strategy,
         lossless=strategy == "self-spec",
-        planner=FrontPlanner.load(model) if (model / PLANNER_FILE).exists() else None,
+        planner=FrontPlanner.load(model, strategy == "self-spec") if (model / PLANNER_FILE).exists() else None,
     )
     return _run(app, listening, model)
 

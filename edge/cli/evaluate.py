@@ -28,7 +28,7 @@ class DriveEval:
     strategy: str = "self-spec"
     """How the models decode."""
     rollouts: tuple[int, ...] = (1,)
-    """Sampled trajectories to average; several numbers are evaluated side by side, 1 is the greedy answer."""
+    """Sampled trajectories to choose the likeliest of; several numbers are evaluated side by side, 1 is the greedy answer."""
     limit: int | None = None
     """Only so many windows, spread evenly."""
     train: str = "train"

@@ -28,7 +28,7 @@ class Plan:
     strategy: str = "self-spec"
     """ar, threshold, self-spec, fused, or all for a table of them."""
     rollouts: int = 1
-    """Sampled trajectories to average, decoded together."""
+    """Sampled trajectories to choose the likeliest of, decoded together."""
     deadline_ms: float | None = None
     """Milliseconds; sections that do not have to be there are skipped when it would be missed."""
     section: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()

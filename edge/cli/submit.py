@@ -28,7 +28,7 @@ class DriveSubmit:
     strategy: str = "self-spec"
     """How to decode."""
     rollouts: int = 1
-    """Sampled trajectories to average."""
+    """Sampled trajectories to choose the likeliest of."""
     shards: int = 1
     """Files in the archive."""
 

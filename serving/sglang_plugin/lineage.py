@@ -15,6 +15,7 @@ from torch import Tensor
 
 from decoding import rows
 from decoding.canvas import settle
+from decoding.logprobs import Listener
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import UnsupportedError
 from edge.core.types import Call, Canvas, Keep, Reply, Strategy
@@ -26,14 +27,16 @@ Make = Callable[[Canvas, BlockSpec], Strategy]
 class Lineage:
     """A canvas and the strategy that fills it.
 
-    make: starts a strategy on a canvas; forwards: passes that computed rows of this request; call: what the strategy waits for;
-    said: leading answer tokens that the server was given; marks: for each of them the number of forwards it took.
+    make: starts a strategy on a canvas; judge: hears how probable its tokens are, where that was asked for; forwards: passes that
+    computed rows of this request; call: what the strategy waits for; said: leading answer tokens that the server was given; marks:
+    for each of them the number of forwards it took.
     lead: prediction float [V] of the row behind the context, set by the host once the context is encoded.
     """
 
     canvas: Canvas
     spec: BlockSpec
     make: Make
+    judge: Listener | None = None
     forwards: int = 0
     call: Call | None = None
     said: int = 0
@@ -144,3 +147,10 @@ class Lineage:
         self.said += len(fresh)
         self.marks += [self.forwards] * len(fresh)
         return fresh
+
+    def logprobs(self) -> list[float] | None:
+        """Of the tokens that the server was given, if they were asked for."""
+        if self.judge is None:
+            return None
+        said = self.canvas.tokens[self.canvas.prompt_len : self.canvas.prompt_len + self.said].tolist()
+        return [t.logprob for t in self.judge.answer(said)]

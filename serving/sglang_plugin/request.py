@@ -11,6 +11,8 @@ from torch import Tensor
 
 from decoding.canvas import constrained, settle
 from decoding.grammar import Grammar
+from decoding.guarantees import is_lossless
+from decoding.logprobs import Listener
 from decoding.rules import Pick, greedy, sampler
 from decoding.scaffold import Scaffold
 from edge.core.blockspec import BlockSpec
@@ -57,6 +59,8 @@ class Extension(Frozen):
 
     fork_at: str | None = Field(default=None, min_length=1)
     """Section of the schema where the `n` answers part; what comes before is decoded once, greedily."""
+    logprobs: bool = False
+    """Tell in `meta_info` how probable every token of the answer was."""
 
 
 class Wish(Frozen):
@@ -69,6 +73,7 @@ class Wish(Frozen):
     ignore_eos: bool
     schema_text: str | None
     fork_at: str | None
+    logprobs: bool
     phase: Literal["all", "shared"]
 
 
@@ -102,6 +107,7 @@ def wish(request: Any) -> Wish:
         ignore_eos=bool(p.ignore_eos),
         schema_text=p.json_schema,
         fork_at=extension.fork_at,
+        logprobs=extension.logprobs,
         phase="shared" if p.max_new_tokens == 0 and p.n > 1 and extension.fork_at is not None else "all",
     )
 
@@ -213,11 +219,17 @@ def _lineage(checkpoint: Checkpoint, asked: Wish, canvas: Canvas, fork: int | No
     spec = checkpoint.spec.model_copy(update={"stop_ids": ()}) if asked.ignore_eos else checkpoint.spec
     pick = _greedy_before(fork, sampler(asked.temperature, asked.top_p, asked.seed))
     function, options = STRATEGIES.get(checkpoint.strategy), checkpoint.serving.options(checkpoint.strategy)
+    if asked.logprobs and not is_lossless(function):
+        raise UnsupportedError(
+            f"edge.logprobs: those of causal decoding, and strategy {checkpoint.strategy!r} decides by others; leave it out"
+        )
+    judge = Listener(canvas, 0) if asked.logprobs else None
 
     def make(canvas: Canvas, spec: BlockSpec) -> Strategy:
-        return function(canvas, spec, pick=pick, **options)
+        strategy = function(canvas, spec, pick=pick, **options)
+        return strategy if judge is None else judge.listen(strategy)
 
-    return Lineage(canvas, spec, make)
+    return Lineage(canvas, spec, make, judge)
 
 
 def _greedy_before(row: int | None, pick: Pick) -> Pick:

@@ -123,6 +123,12 @@ def test_reducers(how, expected) -> None:
     assert spread == pytest.approx(np.std([[10, 1], [11, 2], [30, -4.5]], axis=0))
 
 
+def test_the_likeliest_is_one_of_them() -> None:
+    joined, spread = reduce(NUMBERS, ANSWERS, "likeliest", [-3.0, -0.5, -0.6])
+    assert joined == ANSWERS[1]
+    assert spread == pytest.approx(np.std([[10, 1], [11, 2], [30, -4.5]], axis=0))
+
+
 def test_one_rollout_is_itself() -> None:
     assert reduce(NUMBERS, ANSWERS[:1], "mean")[0] == ANSWERS[0]
     assert numbers(NUMBERS, ANSWERS[0]).tolist() == [10, 1]

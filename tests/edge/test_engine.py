@@ -179,6 +179,22 @@ def test_rollouts_together_are_rollouts_alone(engines, strategy, options, sectio
         assert alone[0].spread == (0.0, 0.0)
 
 
+@pytest.mark.parametrize(("strategy", "options"), [("ar", {}), ("self-spec", {"block_size": 5}), ("fused", {"block_size": 5})])
+def test_the_likeliest_rollout(engines, strategy, options) -> None:
+    """Its tokens as they were sampled; the log-probabilities that it was chosen by are those that causal decoding tells."""
+    common = {"schema": FORKED, "temperature": 1.0, "reducer": "likeliest", "rollouts": 4}
+    for n, engine in enumerate(engines):
+        chosen = engine.generate([3, n, 7], seed=n, strategy=strategy, **common, **options)
+        told = engine.generate([3, n, 7], seed=n, strategy="ar", logprobs=0, **common)
+        probable = [sum(t.logprob for t in b.logprobs) for b in told.branches]
+        assert len(set(probable)) > 1
+        assert chosen.tokens == told.tokens == told.branches[int(np.argmax(probable))].tokens
+        assert [b.tokens for b in chosen.branches] == [b.tokens for b in told.branches]
+        assert all(b.logprobs is None for b in chosen.branches)
+    with pytest.raises(UnsupportedError, match="decides by others"):
+        engines[0].generate([3], strategy="threshold", **common)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [

@@ -89,3 +89,8 @@ def test_replies_in_our_words() -> None:
         "edge": {"strategy": "self-spec", "lossless": True, "forwards": 8},
     }
     assert "forwards" not in told({"choices": [{"text": "x"}]}, "nano", "self-spec", True)["usage"]
+
+
+def test_log_probabilities_of_choices() -> None:
+    choices = [{"text": "x", "meta_info": {"edge_logprobs": [-0.5, -1.0]}}, {"text": "y", "meta_info": {"edge_logprobs": [-0.25]}}]
+    assert told({"choices": choices}, "nano", "self-spec", True)["edge"]["choice_logprobs"] == [-1.5, -0.25]

@@ -98,6 +98,14 @@ def test_a_wish_that_cannot_be_fulfilled_says_why(nano: Checkpoint, given: dict[
         accept(request(**given), nano, room)
 
 
+def test_log_probabilities_are_those_of_causal_decoding(nano: Checkpoint) -> None:
+    asked = {"json_schema": json.dumps(BOUNDED[1]), "custom_params": {"edge": {"logprobs": True}}}
+    assert accept(request(**asked), nano, room=500).logprobs() == []
+    assert accept(request(json_schema=asked["json_schema"]), nano, room=500).logprobs() is None
+    with pytest.raises(UnsupportedError, match="decides by others"):
+        accept(request(**asked), Checkpoint.load(NANO, "EdgeThreshold", Serving()), room=500)
+
+
 def test_a_fork_goes_on_from_what_is_shared(nano: Checkpoint) -> None:
     section = nano.constraint(json.dumps(BOUNDED[1])).sections[-1]  # type: ignore[union-attr]
     asked = {"json_schema": json.dumps(BOUNDED[1]), "custom_params": {"edge": {"fork_at": section.name}}, "n": 4}

@@ -17,6 +17,8 @@ from serving.sglang_plugin.rounds import Rows, allowed, play
 
 FORWARDS = "edge_forwards"
 """Key of `meta_info`: for every answer token the number of forwards up to it; the last is that of the answer."""
+LOGPROBS = "edge_logprobs"
+"""Key of `meta_info`, where it was asked for: for every answer token its log-probability."""
 
 
 class EdgeAlgorithm(DllmAlgorithm):
@@ -63,7 +65,8 @@ class EdgeAlgorithm(DllmAlgorithm):
         """New answer tokens for the server. A request that only warms a prefix says one token, which the server cuts off."""
         if r.sampling_params.max_new_tokens > 0:
             fresh = lineage.take()
-            r.customized_info = {FORWARDS: lineage.marks}
+            logprobs = lineage.logprobs()
+            r.customized_info = {FORWARDS: lineage.marks} | ({} if logprobs is None else {LOGPROBS: logprobs})
             return fresh
         if not lineage.finished:
             return []

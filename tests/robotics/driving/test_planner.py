@@ -86,6 +86,17 @@ def test_every_val_window_in_float32(planner, recorded_data, part) -> None:
             assert [b.tokens for b in together] == apart, (w.name, strategy)
 
 
+def test_several_rollouts_are_one_of_them_or_their_mean(planner, history) -> None:
+    sampled = {"rollouts": 4, "temperature": 1.5}
+    plan = planner.plan(images(), history, "GO_LEFT", **sampled)
+    each = [b.tokens for b in plan.generation.branches]
+    assert len({tuple(t) for t in each}) > 1
+    assert plan.generation.tokens in each
+    lossy = planner.plan(images(), history, "GO_LEFT", strategy="threshold", **sampled)
+    paths = [planner.waypoints(parse(b.text), history, "GO_LEFT") for b in lossy.generation.branches]
+    assert lossy.waypoints == pytest.approx(np.mean(paths, axis=0), abs=0.011)
+
+
 @pytest.mark.parametrize("block_size", [2, 7, 16, 32])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_lossless_on_noise(planner, history, block_size, seed) -> None:
