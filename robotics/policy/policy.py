@@ -1,0 +1,175 @@
+"""A diffusion policy: observations in, a chunk of actions out.
+
+Shapes: see `types`; `H` actions of the horizon, of which the first `O` - 1 lie in the past.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from edge.core.config import Frozen
+from edge.core.errors import InputError
+from robotics.policy.cache.base import Cache, NoCache
+from robotics.policy.decoder import ActionDecoder
+from robotics.policy.denoiser import DenoiserConfig
+from robotics.policy.evaluation import Account, Evaluation
+from robotics.policy.normaliser import Normaliser
+from robotics.policy.samplers import FLOW_SCALE, TRAIN_STEPS, Sampler, kept, sampler
+from robotics.policy.types import STATE
+
+
+class PolicyConfig(Frozen):
+    """Of `policy.json`."""
+
+    schema_: Literal["edge.policy/1"] = Field(default="edge.policy/1", alias="schema")
+    denoiser: DenoiserConfig
+    objective: Literal["noise", "flow"] = "noise"
+    """What the network predicts: the noise of a diffusion, or the velocity of a flow."""
+    sampler: str = "ddim"
+    steps: Annotated[int, Field(ge=1)] = 10
+    execute: Annotated[int, Field(ge=1)] = 4
+    """Actions of a chunk that are executed before the next one is asked for."""
+    tasks: tuple[str, ...] = ()
+    """What it was trained on."""
+
+
+class DiffusionPolicy(nn.Module):
+    """A `Policy`."""
+
+    _kept: Tensor
+
+    def __init__(self, config: PolicyConfig) -> None:
+        """Raises InputError for a sampler that does not fit the objective, or more actions to execute than the horizon holds."""
+        super().__init__()
+        d = config.denoiser
+        if config.execute > d.horizon - d.observation_steps + 1:
+            raise InputError(
+                f"execute {config.execute}: a horizon of {d.horizon} that begins {d.observation_steps - 1} actions ago holds "
+                f"{d.horizon - d.observation_steps + 1} from now on; choose no more"
+            )
+        self.config = config
+        self.denoiser = ActionDecoder(d)
+        self.observations, self.actions = Normaliser(d.observation_size), Normaliser(d.action_size)
+        self.cache: Cache = NoCache()
+        self.account = Account()
+        self.register_buffer("_kept", torch.from_numpy(kept()).float(), persistent=False)
+        self._clock: Any = None
+        self.sample_with(config.sampler, config.steps)
+        self.reset()
+
+    def sample_with(self, name: str, steps: int) -> None:
+        """Choose the sampler. Raises UnknownNameError, and InputError for one that does not fit the objective."""
+        found = sampler(name, steps)
+        if (name == "flow") != (self.config.objective == "flow"):
+            raise InputError(
+                f"sampler {name!r}: the policy predicts {self.config.objective}; flow goes with flow, the others with noise"
+            )
+        self.sampler: Sampler = found
+        self._clock = None
+
+    def train(self, mode: bool = True) -> DiffusionPolicy:
+        self._clock = None  # the weights are going to change
+        return super().train(mode)
+
+    # --- training ---------------------------------------------------------------------------------------------------------------
+
+    def forward(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
+        """The loss and what it is made of. batch: `observation.state` [B, O, F] and `action` [B, H, A], as the robot has them;
+        `weight` [B, H], if given: what an action counts.
+        """
+        seen, actions = self.observations(batch[STATE]), self.actions(batch["action"])
+        noise = torch.randn(actions.shape, generator=generator)
+        if self.config.objective == "flow":
+            at = torch.rand(len(actions), generator=generator)
+            noisy, target, times = torch.lerp(actions, noise, at[:, None, None]), noise - actions, at * FLOW_SCALE
+        else:
+            t = torch.randint(TRAIN_STEPS, (len(actions),), generator=generator)
+            share = self._kept[t][:, None, None]
+            noisy, target, times = share.sqrt() * actions + (1 - share).sqrt() * noise, noise, t.float()
+        condition = self.denoiser.condition(seen, self.denoiser.clock(times[None]))
+        out = NoCache().evaluate(Evaluation(self.denoiser, noisy, condition, 0, Account()))
+        errors = F.mse_loss(out, target, reduction="none").mean(-1)
+        weight = batch.get("weight", torch.ones_like(errors))
+        loss = (errors * weight).sum() / weight.sum()
+        return loss, {"loss": float(loss.detach())}
+
+    # --- acting -----------------------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
+        """The whole horizon, [B, H, A], in the robot's units. observations: [B, O, F]; noise: as of `Sampler.run`.
+
+        Raises InputError for observations of another form, or that are not finite.
+        """
+        d = self.config.denoiser
+        if observations.shape[1:] != (d.observation_steps, d.observation_size):
+            want = f"[B, {d.observation_steps}, {d.observation_size}]"
+            raise InputError(
+                f"observations: must have shape {want}: got {list(observations.shape)}; send the last ones, newest last"
+            )
+        if not bool(observations.isfinite().all()):
+            raise InputError("observations: hold NaN or infinity; send what the sensors measured before, or stop the robot")
+        observations = observations.to(self._dtype)
+        if self._clock is None:
+            self._clock = self.denoiser.clock(self.sampler.times[:, None])
+        condition = self.denoiser.condition(self.observations(observations), self._clock)
+        cache, denoiser, account = self.cache, self.denoiser, self.account
+        cache.begin(denoiser, len(self.sampler))
+        out = self.sampler.run(lambda i, x: cache.evaluate(Evaluation(denoiser, x, condition, i, account)), noise)
+        return self.actions.back(out.clamp(-1, 1))
+
+    def noise(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
+        """What `sample` needs: [1 or S, B, H, A]."""
+        d = self.config.denoiser
+        count = len(self.sampler) if self.sampler.stochastic else 1
+        return torch.randn(count, batch, d.horizon, d.action_size, generator=generator, dtype=self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.actions.low.dtype
+
+    def reset(self) -> None:
+        self._seen: deque[Tensor] = deque(maxlen=self.config.denoiser.observation_steps)
+        self._waiting: deque[Tensor] = deque()
+
+    def predict_action_chunk(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+        state = batch[STATE]
+        if state.ndim == 2:
+            if not self._seen or self._seen[-1] is not state:
+                self._see(state)
+            state = torch.stack(list(self._seen), dim=1)
+        start = self.config.denoiser.observation_steps - 1
+        return self.sample(state, self.noise(len(state), generator))[:, start : start + self.config.execute]
+
+    def select_action(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+        self._see(batch[STATE])
+        if not self._waiting:
+            self._waiting.extend(self.predict_action_chunk(batch, generator).unbind(1))
+        return self._waiting.popleft()
+
+    def infer(self, obs: Mapping[str, Any]) -> dict[str, Any]:
+        state = torch.as_tensor(obs["state"], dtype=torch.float32)
+        return {"actions": self.predict_action_chunk({STATE: state[None]})[0].numpy()}
+
+    def _see(self, state: Tensor) -> None:
+        """The first observation of an episode stands for those before it."""
+        self._seen.extend([state] * (1 if self._seen else self._seen.maxlen or 1))
+
+
+@contextlib.contextmanager
+def attached(policy: DiffusionPolicy, cache: Cache) -> Iterator[Account]:
+    """The policy with a cache, and what its evaluations cost meanwhile. Afterwards it is as it was."""
+    before = policy.cache, policy.account
+    policy.cache, policy.account = cache, Account()
+    try:
+        yield policy.account
+    finally:
+        policy.cache, policy.account = before
