@@ -19,16 +19,17 @@ from typing import Any
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from converters.curve import draw
 from converters.data import Batch, Corpus
 from converters.forward import Forward
-from converters.memory import keep_memory
 from converters.objective import NextToken, Objective
-from converters.progress import Reporter
 from converters.recipe import Recipe, with_data
 from converters.run import TRAINING_FILE, Run, quiet
-from converters.state import STATE_FILE, TrainState, write_bytes
 from edge.core.errors import EdgeError
+from edge.training.curve import draw
+from edge.training.memory import keep_memory
+from edge.training.metrics import truncate
+from edge.training.progress import Reporter
+from edge.training.state import STATE_FILE, TrainState, write_bytes
 
 METRICS_FILE, CURVE_FILE, LOG_FILE = "metrics.jsonl", "loss.png", "progress.log"
 
@@ -83,7 +84,7 @@ class _Loop:
         self.metrics = run.path / METRICS_FILE
         if (run.path / STATE_FILE).exists():
             self.state.load(run.path / STATE_FILE)
-        _truncate(self.metrics, self.state.step)
+        truncate(self.metrics, self.state.step)
 
     def go(self) -> None:
         recipe, state = self.recipe, self.state
@@ -194,21 +195,6 @@ def _optimiser(model: torch.nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     groups = [{"params": matrices, "weight_decay": recipe.optimiser.weight_decay}, {"params": others, "weight_decay": 0.0}]
     o = recipe.optimiser
     return torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=True)
-
-
-def _truncate(metrics: Path, step: int) -> None:
-    """Drop lines of steps that the state does not hold, and a line that was being written."""
-    if not metrics.exists():
-        return
-    kept = []
-    for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            if not line.endswith("\n") or json.loads(line)["step"] > step:
-                break
-        except (ValueError, KeyError):
-            break
-        kept.append(line)
-    write_bytes(metrics, "".join(kept).encode())
 
 
 def _diverged(what: str, value: float, step: int, batch: Batch) -> str:

@@ -26,9 +26,9 @@ class Stage:
 
     def train(self, stage: Literal["ar", "convert"]) -> int:
         from converters.recipe import load
-        from converters.state import STATE_FILE
         from converters.train import train
         from edge.core.errors import InputError
+        from edge.training.state import STATE_FILE
 
         loaded = load(self.recipe, data=self.data or None, base=self.base)
         if loaded.stage != stage:

@@ -14,11 +14,11 @@ import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from converters.recipe import Block, Noise, Optimiser, Recipe, Source, Weights, load, to_toml
-from converters.state import STATE_FILE
 from converters.train import TrainingError, train
 from decoding.template import Template
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnknownNameError
+from edge.training.state import STATE_FILE
 from tests.converters.conftest import SIZES, TEMPLATE, write_dataset
 
 RESULT = ("model.safetensors", "metrics.jsonl", "loss.png", "recipe.toml", "config.json", "tokenizer.json")
@@ -175,11 +175,11 @@ def test_a_finished_run_is_left_alone(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_half_written_metrics_are_cut(recipe: Recipe, tmp_path: Path) -> None:
-    from converters.train import _truncate
+    from edge.training.metrics import truncate
 
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"st')
-    _truncate(file, 4)
+    truncate(file, 4)
     assert file.read_text() == '{"step": 2}\n{"step": 4}\n'
 
 

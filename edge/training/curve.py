@@ -6,8 +6,8 @@ import io
 import json
 from pathlib import Path
 
-from converters.state import write_bytes
 from edge.core.errors import MissingExtraError
+from edge.training.state import write_bytes
 
 SKIP = ("step", "lr", "grad_norm", "eval")
 

@@ -17,11 +17,13 @@ LINE_S = 15.0
 
 
 class Reporter:
-    """Context manager around the loop. batch: samples of a step, for the rate."""
+    """Context manager around the loop. batch: samples of a step, for the rate; unit: what a sample is."""
 
-    def __init__(self, name: str, first: int, steps: int, batch: int, log: Path, *, show: bool = True) -> None:
+    def __init__(
+        self, name: str, first: int, steps: int, batch: int, log: Path, *, unit: str = "windows", show: bool = True
+    ) -> None:
         self.console = Console(stderr=True, quiet=not show)
-        self.name, self.first, self.steps, self.batch, self.log = name, first, steps, batch, log
+        self.name, self.first, self.steps, self.batch, self.log, self.unit = name, first, steps, batch, log, unit
         self._bar: Progress | None = None
         if show and self.console.is_terminal:
             self._bar = Progress(
@@ -54,11 +56,11 @@ class Reporter:
             return
         rate = self.batch * (done - self._marked) / max(1e-9, now - self._mark)
         if self._bar:
-            self._bar.update(self._task, completed=done, note=f"loss {loss:.3f}, {rate:.1f} windows/s")
+            self._bar.update(self._task, completed=done, note=f"loss {loss:.3f}, {rate:.1f} {self.unit}/s")
         self._said = now
         if last or now - self._mark >= LINE_S:
             left = (self.steps - done) * (now - self._began) / max(1, done - self.first)
-            line = f"{self.name} step {done}/{self.steps} loss {loss:.4f} {rate:.1f} windows/s, {left / 60:.1f} min left"
+            line = f"{self.name} step {done}/{self.steps} loss {loss:.4f} {rate:.1f} {self.unit}/s, {left / 60:.1f} min left"
             if not self._bar:
                 self.console.print(line, highlight=False)
             with self.log.open("a", encoding="utf-8") as f:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from converters import progress
-from converters.memory import keep_memory
-from converters.progress import Reporter
+from edge.training import progress
+from edge.training.memory import keep_memory
+from edge.training.progress import Reporter
 
 
 def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
