@@ -6,17 +6,17 @@ checkpoint into a block-diffusion model (Fast-dVLM, arXiv 2604.06832; section no
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from edge.core.config import Frozen, explain, load_toml
+from edge.core.config import Frozen, explain, load_toml, to_toml
 from edge.core.errors import InputError
+from edge.training.optimiser import Optimiser
+
+__all__ = ["Block", "Noise", "Optimiser", "Recipe", "Scratch", "Source", "Transfer", "Weights", "load", "to_toml", "with_data"]
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -112,37 +112,6 @@ class Weights(Frozen):
     label. Acceptance in self-speculation is agreement with that distribution."""
 
 
-class Optimiser(Frozen):
-    """AdamW and its schedule."""
-
-    lr: Positive = 1e-3
-    betas: tuple[Share, Share] = (0.9, 0.95)
-    eps: Positive = 1e-8
-    weight_decay: Weight = 0.1
-    """On matrices alone."""
-    clip: Positive = 1.0
-    """Largest norm of the gradient."""
-    warmup: int = Field(default=100, ge=0)
-    """Steps."""
-    schedule: Literal["wsd", "cosine"] = "wsd"
-    decay_share: Share = 0.2
-    """wsd: the share of the steps at the end in which the rate falls linearly."""
-    floor: Share = 0.02
-    """Last rate as a share of `lr`."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the averaged weights that are exported; 0: none, the last weights are exported."""
-
-    def rate(self, step: int, steps: int) -> float:
-        """Learning rate of step `step` (from 0) of `steps`."""
-        ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        if self.schedule == "cosine":
-            fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
-        else:
-            tail = max(1, round(self.decay_share * steps))
-            fall = min(1.0, (steps - step) / tail)
-        return self.lr * ramp * (self.floor + (1 - self.floor) * fall)
-
-
 class Recipe(Frozen):
     """One run. `base` is a checkpoint folder to start from, `scratch` the sizes of a new model: exactly one of them."""
 
@@ -209,33 +178,3 @@ def with_data(recipe: Recipe, data: Sequence[Path]) -> Recipe:
         return Recipe.model_validate({**recipe.model_dump(), "data": [s.model_dump() for s in sources]})
     except ValidationError as e:
         raise InputError(f"recipe: {explain(e)}") from None
-
-
-def to_toml(recipe: Recipe) -> str:
-    """The recipe as TOML that `load` reads back equal, every default spelled out."""
-    lines: list[str] = []
-    _table(recipe.model_dump(mode="json", exclude_none=True), "", lines)
-    return "\n".join(lines) + "\n"
-
-
-def _table(table: dict[str, Any], name: str, lines: list[str]) -> None:
-    tables = {k: v for k, v in table.items() if isinstance(v, dict)}
-    arrays = {k: v for k, v in table.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
-    lines += [f"{_key(k)} = {_value(v)}" for k, v in table.items() if k not in tables and k not in arrays]
-    for key, rows in arrays.items():
-        for row in rows:
-            lines += ["", f"[[{name}{_key(key)}]]"]
-            _table(row, f"{name}{_key(key)}.", lines)
-    for key, child in tables.items():
-        lines += ["", f"[{name}{_key(key)}]"]
-        _table(child, f"{name}{_key(key)}.", lines)
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value)  # strings, numbers and booleans are written alike in JSON and TOML

@@ -79,7 +79,7 @@ class _Loop:
         dtype = torch.bfloat16 if self.recipe.precision == "bf16-autocast" else torch.float32
         self.forward = Forward(self.model, run.image_size, dtype)
         self.objective = _objective(self.recipe, run, self.forward)
-        self.optimiser = _optimiser(self.model, self.recipe)
+        self.optimiser = self.recipe.optimiser.make(self.model)
         self.state = TrainState(self.model, self.optimiser, self.recipe.optimiser.ema)
         self.metrics = run.path / METRICS_FILE
         if (run.path / STATE_FILE).exists():
@@ -187,14 +187,6 @@ def _objective(recipe: Recipe, run: Run, forward: Forward) -> Objective:
     from converters.convert import BlockDiffusion
 
     return BlockDiffusion(recipe, run.scaffold, forward, run.spec)
-
-
-def _optimiser(model: torch.nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.optimiser.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    o = recipe.optimiser
-    return torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=True)
 
 
 def _diverged(what: str, value: float, step: int, batch: Batch) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,3 +67,33 @@ def load_toml(path: str | Path, model: type[ConfigT], overrides: dict[str, Any] 
         return model.model_validate(raw)
     except ValidationError as e:
         raise InputError(f"{path}: {explain(e)}") from None
+
+
+def to_toml(config: BaseModel) -> str:
+    """A model as TOML that `load_toml` reads back equal, every default spelled out."""
+    lines: list[str] = []
+    _toml_table(config.model_dump(mode="json", exclude_none=True), "", lines)
+    return "\n".join(lines) + "\n"
+
+
+def _toml_table(table: dict[str, Any], name: str, lines: list[str]) -> None:
+    tables = {k: v for k, v in table.items() if isinstance(v, dict)}
+    arrays = {k: v for k, v in table.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
+    lines += [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in table.items() if k not in tables and k not in arrays]
+    for key, rows in arrays.items():
+        for row in rows:
+            lines += ["", f"[[{name}{_toml_key(key)}]]"]
+            _toml_table(row, f"{name}{_toml_key(key)}.", lines)
+    for key, child in tables.items():
+        lines += ["", f"[{name}{_toml_key(key)}]"]
+        _toml_table(child, f"{name}{_toml_key(key)}.", lines)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps(value)  # strings, numbers and booleans are written alike in JSON and TOML
