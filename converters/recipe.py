@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from edge.core.config import Frozen, explain, load_toml, to_toml
+from edge.core.config import Frozen, Positive, Share, Weight, explain, load_toml, to_toml
 from edge.core.errors import InputError
 from edge.training.optimiser import Optimiser
 
 __all__ = ["Block", "Noise", "Optimiser", "Recipe", "Scratch", "Source", "Transfer", "Weights", "load", "to_toml", "with_data"]
-
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
 
 
 class Source(Frozen):

@@ -30,31 +30,35 @@ def medoid(found: F64) -> int:
     return int(np.linalg.norm(found[:, None] - found[None], axis=-1).sum(axis=1).argmin())
 
 
-REDUCERS: dict[str, Callable[[F64], F64]] = {
-    "mean": lambda found: found.mean(axis=0),
-    "median": lambda found: np.median(found, axis=0),
-    "medoid": lambda found: found[medoid(found)],
-}
-
-
 LIKELIEST = "likeliest"
 """The answer that the model itself finds most probable."""
+
+JOINED: dict[str, Callable[[F64], F64]] = {
+    "mean": lambda found: found.mean(axis=0),
+    "median": lambda found: np.median(found, axis=0),
+}
+"""Numbers out of those of all answers, [N, H] -> [H]."""
+CHOSEN: dict[str, Callable[[F64, Sequence[float]], int]] = {
+    "medoid": lambda found, _: medoid(found),
+    LIKELIEST: lambda _, logprobs: int(np.argmax(logprobs)),
+}
+"""Which of the answers is taken as it is."""
 
 
 def reduce(template: Template, answers: Sequence[Sequence[str]], how: str, logprobs: Sequence[float] = ()) -> tuple[list[str], F64]:
     """One answer from N (values of the template's holes), and the standard deviation of every number: float64 [H].
 
-    logprobs: of each answer, for the likeliest of them. Holes that are no numbers are those of the medoid answer where numbers are
-    joined. Raises UnknownNameError for another reducer.
+    logprobs: of each answer, for the likeliest of them. Where numbers are joined, holes that are none are those of the medoid.
+    Raises UnknownNameError for another reducer.
     """
-    if how not in (*REDUCERS, LIKELIEST):
-        raise UnknownNameError("reducer", how, (*REDUCERS, LIKELIEST))
     found = np.stack([numbers(template, a) for a in answers])
-    if how == LIKELIEST:
-        return list(answers[int(np.argmax(logprobs))]), found.std(axis=0)
-    joined = iter(REDUCERS[how](found))
-    chosen = answers[medoid(found)]
-    out = [_written(h, float(next(joined))) if is_number(h) else v for (_, h), v in zip(template.holes(), chosen, strict=True)]
+    if how in CHOSEN:
+        return list(answers[CHOSEN[how](found, logprobs)]), found.std(axis=0)
+    if how not in JOINED:
+        raise UnknownNameError("reducer", how, (*JOINED, *CHOSEN))
+    joined = iter(JOINED[how](found))
+    others = answers[medoid(found)]
+    out = [_written(h, float(next(joined))) if is_number(h) else v for (_, h), v in zip(template.holes(), others, strict=True)]
     return out, found.std(axis=0)
 
 

@@ -57,6 +57,7 @@ def serve_sglang(
 
     spec = BlockSpec.from_config(read(model), str(model))
     strategy = ALGORITHMS[default_algorithm(spec)]
+    lossless = strategy == "self-spec"
     port = _free_port()
     line = command(profile, model, port, [*extra, "--max-queued-requests", str(settings.waiting)])
     if dry_run:
@@ -68,8 +69,8 @@ def serve_sglang(
         settings,
         name=settings.name or model.resolve().name,
         strategy=strategy,
-        lossless=strategy == "self-spec",
-        planner=FrontPlanner.load(model, strategy == "self-spec") if (model / PLANNER_FILE).exists() else None,
+        lossless=lossless,
+        planner=FrontPlanner.load(model, lossless) if (model / PLANNER_FILE).exists() else None,
     )
     return _run(app, listening, model)
 

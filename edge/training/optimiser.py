@@ -8,11 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from edge.core.config import Frozen
-
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
+from edge.core.config import Frozen, Positive, Share, Weight
 
 
 class Optimiser(Frozen):

@@ -15,7 +15,7 @@ from decoding.guarantees import is_lossless
 from edge.core.errors import InputError
 from edge.engine import Engine
 from edge.generation import Generation
-from edge.strategies import STRATEGIES
+from edge.strategies import STRATEGIES, resolve
 from robotics.driving.answer import Answer, PlannerConfig, format_trajectory, parse
 from robotics.driving.coding import clamp
 from robotics.driving.prompt import IMAGE, EgoHistory, prompt_text
@@ -95,7 +95,7 @@ class Planner:
         if "trajectory" not in (options.get("sections") or ("trajectory",)):
             raise InputError(f"a plan needs its trajectory: add it to sections, got {list(options['sections'])}")
         if options.get("rollouts", 1) > 1:
-            reducer = ROLLOUT_REDUCER if is_lossless(STRATEGIES.get(strategy)) else "mean"
+            reducer = ROLLOUT_REDUCER if is_lossless(STRATEGIES.get(resolve(strategy, self.template))) else "mean"
             options = {"temperature": ROLLOUT_TEMPERATURE, "fork_at": "trajectory", "reducer": reducer} | options
         if len(images) != len(CAMERAS):
             raise InputError(f"a plan takes {len(CAMERAS)} camera images ({', '.join(CAMERAS)}): got {len(images)}")

@@ -6,7 +6,7 @@ size, `S` denoising steps, `U` units.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 from torch import Tensor
@@ -20,7 +20,6 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class DenoiserConfig(Frozen):
     """The form of a denoiser."""
 
-    kind: Literal["decoder"] = "decoder"
     action_size: Count
     observation_size: Count
     horizon: Count = 8

@@ -7,8 +7,7 @@ policy, 1 for the one at hand. Actions are [4], hand motion and gripper, within 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 from edge.core.errors import MissingExtraError, UnknownNameError
 
 F32 = NDArray[np.float32]
+warnings.filterwarnings("ignore", message="Constant", module="metaworld")  # experts warn of large constants at every step
+
 TASKS = ("drawer-open", "button-press-topdown", "window-open", "pick-place", "peg-insert-side", "assembly")
 """Three that small policies saturate, and three that they do not."""
 FEATURES, ACTIONS = 39, 4
@@ -44,16 +45,13 @@ class Arena:
 
     def reset(self, seed: int) -> F32:
         """Begin an episode: the first observation, [39 + tasks]."""
-        with _hushed():
-            layouts = _layouts(self.name, seed // LAYOUTS)
-            self._env.set_task(layouts[seed % LAYOUTS])
-            self.seen, _ = self._env.reset()
+        self._env.set_task(_layouts(self.name, seed // LAYOUTS)[seed % LAYOUTS])
+        self.seen, _ = self._env.reset()
         return self._observation()
 
     def step(self, action: F32) -> tuple[F32, bool]:
         """The next observation, and whether the task is done."""
-        with _hushed():
-            self.seen, _, _, _, told = self._env.step(np.clip(action, -1, 1))
+        self.seen, _, _, _, told = self._env.step(np.clip(action, -1, 1))
         return self._observation(), bool(told["success"])
 
     def expert(self) -> Expert:
@@ -74,8 +72,7 @@ class Expert:
 
     def __call__(self) -> F32:
         """[4], within +-1."""
-        with _hushed():
-            return np.clip(self._policy.get_action(self._arena.seen), -1, 1).astype(np.float32)
+        return np.clip(self._policy.get_action(self._arena.seen), -1, 1).astype(np.float32)
 
 
 @lru_cache(maxsize=32)
@@ -91,11 +88,3 @@ def _environments() -> dict[str, Any]:
     except ImportError:
         raise MissingExtraError("metaworld", "sim", "a policy's arena") from None
     return dict(ALL_V3_ENVIRONMENTS)
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Experts warn of large constants at every step."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -27,9 +27,8 @@ from robotics.policy.types import STATE
 
 
 class PolicyConfig(Frozen):
-    """Of `policy.json`."""
+    """The form of a policy, and how it acts."""
 
-    schema_: Literal["edge.policy/1"] = Field(default="edge.policy/1", alias="schema")
     denoiser: DenoiserConfig
     objective: Literal["noise", "flow"] = "noise"
     """What the network predicts: the noise of a diffusion, or the velocity of a flow."""
@@ -37,8 +36,6 @@ class PolicyConfig(Frozen):
     steps: Annotated[int, Field(ge=1)] = 10
     execute: Annotated[int, Field(ge=1)] = 4
     """Actions of a chunk that are executed before the next one is asked for."""
-    tasks: tuple[str, ...] = ()
-    """What it was trained on."""
 
 
 class DiffusionPolicy(nn.Module):
@@ -142,26 +139,26 @@ class DiffusionPolicy(nn.Module):
 
     def predict_action_chunk(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         state = batch[STATE]
-        if state.ndim == 2:
-            if not self._seen or self._seen[-1] is not state:
-                self._see(state)
-            state = torch.stack(list(self._seen), dim=1)
-        start = self.config.denoiser.observation_steps - 1
-        return self.sample(state, self.noise(len(state), generator))[:, start : start + self.config.execute]
+        return self._chunk(self._with_history(state) if state.ndim == 2 else state, generator)
 
     def select_action(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
-        self._see(batch[STATE])
+        seen = self._with_history(batch[STATE])
         if not self._waiting:
-            self._waiting.extend(self.predict_action_chunk(batch, generator).unbind(1))
+            self._waiting.extend(self._chunk(seen, generator).unbind(1))
         return self._waiting.popleft()
 
     def infer(self, obs: Mapping[str, Any]) -> dict[str, Any]:
         state = torch.as_tensor(obs["state"], dtype=torch.float32)
         return {"actions": self.predict_action_chunk({STATE: state[None]})[0].numpy()}
 
-    def _see(self, state: Tensor) -> None:
-        """The first observation of an episode stands for those before it."""
-        self._seen.extend([state] * (1 if self._seen else self._seen.maxlen or 1))
+    def _with_history(self, state: Tensor) -> Tensor:
+        """[B, F] -> [B, O, F]. The first observation of an episode stands for those before it."""
+        self._seen.extend([state] * (1 if self._seen else self.config.denoiser.observation_steps))
+        return torch.stack(list(self._seen), dim=1)
+
+    def _chunk(self, observations: Tensor, generator: torch.Generator | None) -> Tensor:
+        start = self.config.denoiser.observation_steps - 1
+        return self.sample(observations, self.noise(len(observations), generator))[:, start : start + self.config.execute]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a policy is asked and what it answers; the interfaces that robot programs know.
+"""What robot programs call a policy by.
 
 Shapes: `B` batch, `O` observation steps, `F` features of an observation, `n` actions that are executed, `A` action size.
 """
@@ -6,32 +6,12 @@ Shapes: `B` batch, `O` observation steps, `F` features of an observation, `n` ac
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-F32 = NDArray[np.float32]
 STATE = "observation.state"
 """Key of the state in a batch, as in LeRobot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What a robot sees now. state: [F]; instruction: for policies that take one."""
-
-    state: F32
-    instruction: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ActionChunk:
-    """Actions to execute one after the other. actions: [n, A]; told: what they cost."""
-
-    actions: F32
-    told: Mapping[str, float] = field(default_factory=dict)
 
 
 class Policy(Protocol):

@@ -92,6 +92,7 @@ def test_several_rollouts_are_one_of_them_or_their_mean(planner, history) -> Non
     each = [b.tokens for b in plan.generation.branches]
     assert len({tuple(t) for t in each}) > 1
     assert plan.generation.tokens in each
+    assert planner.plan(images(), history, "GO_LEFT", strategy="scaffold", **sampled).generation.tokens == plan.generation.tokens
     lossy = planner.plan(images(), history, "GO_LEFT", strategy="threshold", **sampled)
     paths = [planner.waypoints(parse(b.text), history, "GO_LEFT") for b in lossy.generation.branches]
     assert lossy.waypoints == pytest.approx(np.mean(paths, axis=0), abs=0.011)
