@@ -18,7 +18,7 @@ from torch import Tensor
 
 from converters import tokenizer as tok
 from converters.dataset import PLACE, Folder, open_all
-from converters.images import jitter, patchify
+from converters.images import GREY, jitter, patchify
 from converters.losses import check_sections
 from converters.recipe import Source
 from converters.scratch import MERGE, PATCH
@@ -26,9 +26,6 @@ from converters.tokenizer import NanoTokenizer
 from decoding.scaffold import Scaffold
 from edge.core.errors import InputError
 from edge.models.backbone import mrope_axes
-
-GREY = 127
-"""What stands for an image that is not seen."""
 
 
 def user_turn(prompt: str, cameras: int) -> str:

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from converters.scratch import CLIP_MEAN, CLIP_STD, MERGE, PATCH, TEMPORAL
 
+GREY = 127
+"""What stands for an image that is not seen."""
+
 
 def patchify(images: Tensor, *, temporal: int = TEMPORAL) -> Tensor:
     """uint8 (or float, 0 to 255) [N, H, W, 3] -> float32 [N * G, 3 * temporal * 14 * 14], normalised.

@@ -141,6 +141,11 @@ class Recipe(Frozen):
     weights: Weights = Weights()
     optimiser: Optimiser = Optimiser()
 
+    @property
+    def blind(self) -> bool:
+        """Whether the model never sees a picture."""
+        return self.image_dropout == 1.0
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.base is None) == (self.scratch is None):

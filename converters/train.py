@@ -150,7 +150,7 @@ class _Loop:
         for k, t in self.state.average.items():
             self.state.parameters[k].copy_(t)
         means = _Means()
-        blind = float(self.recipe.image_dropout == 1.0)  # who never sees is measured without seeing
+        blind = float(self.recipe.blind)  # who never sees is measured without seeing
         for first in range(0, count, self.recipe.batch):
             part = records[first : first + self.recipe.batch]
             loss = self.objective(self.held_out.batch(part, blank=blind), (self.recipe.seed, first, 1), 1.0)
@@ -168,6 +168,7 @@ class _Loop:
         content = {
             "schema": "edge.training/1",
             "stage": self.recipe.stage,
+            "blind": self.recipe.blind,
             "steps": self.recipe.steps,
             "records": len(self.corpus),
             "records_per_epoch": self.corpus.deck_size,

@@ -25,6 +25,8 @@ class DriveEval:
     """A checkpoint folder; may be given several times. The shipped planner by default."""
     parent: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="DIR")] = ()
     """A parent to compare the models with, decoded with ar; a folder whose training.json says so is one by itself."""
+    blind: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="DIR")] = ()
+    """A checkpoint folder that takes part without seeing: grey in place of every picture. A folder trained so does by itself."""
     strategy: str = "self-spec"
     """How the models decode."""
     rollouts: tuple[int, ...] = (1,)
@@ -58,7 +60,7 @@ class DriveEval:
         if self.out is not None:
             record.folder(self.out)  # refused before anything slow begins
         start = time.monotonic()
-        chosen = entrants(self.model or (NANO_PLANNER,), self.strategy, self.rollouts, self.parent)
+        chosen = entrants(self.model or (NANO_PLANNER,), self.strategy, self.rollouts, self.parent, self.blind)
         measured = evaluate(
             chosen,
             data_path(self.data),

@@ -40,13 +40,17 @@ def sample(window: Window, size: tuple[int, int]) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A planner and how it decodes. `reference` names the configuration whose answers it is compared with."""
+    """A planner and how it decodes.
+
+    reference: names the configuration whose answers it is compared with; shade: grey, 0..255, in place of every picture.
+    """
 
     name: str
     planner: Planner
     strategy: str
     options: Mapping[str, Any] = field(default_factory=dict)
     reference: str | None = None
+    shade: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,9 @@ def run(samples: Iterable[Sample], configurations: Sequence[Configuration], firs
 
 
 def _plan(c: Configuration, s: Sample) -> Plan | None:
+    images = s.images if c.shade is None else np.full_like(s.images, c.shade)
     try:
-        return c.planner.plan(list(s.images), s.history, s.command, strategy=c.strategy, **c.options)
+        return c.planner.plan(list(images), s.history, s.command, strategy=c.strategy, **c.options)
     except InputError:
         return None  # counted as an invalid answer; the images and the history are our own
 

@@ -117,6 +117,7 @@ def test_metrics_and_curve(recipe: Recipe, tmp_path: Path) -> None:
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
     training = json.loads((out / "training.json").read_text())
     assert training["steps"] == 12
+    assert training["blind"] is False
     assert training["command"]
     assert "windows/s" in (out / "progress.log").read_text()
     assert Template.model_validate_json((out / "template.json").read_text()) == TEMPLATE

@@ -56,9 +56,15 @@ def _difference(e: Evaluation, where: str, rows: NDArray[np.bool_], model: str, 
 
 
 def failures(e: Evaluation) -> list[str]:
-    """What does not hold of: at or below the best trivial baseline on every site, within 2 % of the parents, all answers valid."""
+    """What does not hold of: at or below the best trivial baseline on every site, within 2 % of the parents, all answers valid.
+
+    Of who does not see only the answers are expected to be valid.
+    """
     out = []
+    blind = {x.name for x in e.entrants if x.blind}
     for d in differences(e):
+        if d.model in blind:
+            continue
         if d.against in e.baselines and d.model not in e.parents and d.metres.mean > 0:
             out.append(f"{d.site}: {d.model} is {d.metres.mean:.3f} m above {d.against}")
         if d.against in e.parents and d.share > PARENT_SHARE:

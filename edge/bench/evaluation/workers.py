@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import torch
 
+from converters.images import GREY
 from edge.bench.children import follow_parent
 from edge.bench.evaluation.entrants import Job
 from edge.bench.measure import warm_up
@@ -80,7 +81,9 @@ def _ready() -> tuple[list[Configuration], list[Window], tuple[int, int]]:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     planners = {path: Planner.load(path, dtype=job.dtype) for path in dict.fromkeys(e.model for e in job.entrants)}
-    configurations = [Configuration(e.name, planners[e.model], e.strategy, e.options) for e in job.entrants]
+    configurations = [
+        Configuration(e.name, planners[e.model], e.strategy, e.options, shade=GREY if e.blind else None) for e in job.entrants
+    ]
     windows = split_windows(job.data, job.split, job.limit)
     warm_up(configurations, windows[0])
     return configurations, windows, job.image_size()

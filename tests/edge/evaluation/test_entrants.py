@@ -45,6 +45,24 @@ def test_who_is_a_parent(tmp_path, content, parent) -> None:
     assert is_parent(tmp_path / "none") is False
 
 
+def test_blind_entrants_take_part_beside_those_who_see() -> None:
+    assert entrants([NANO_PLANNER, NANO_PARENT], "fused", [1], blinded=[NANO_PARENT]) == (
+        Entrant("nano-planner fused", NANO_PLANNER, "fused"),
+        Entrant("nano-planner-ar ar", NANO_PARENT, "ar", parent=True),
+        Entrant("nano-planner-ar ar blind", NANO_PARENT, "ar", blind=True),
+    )
+    assert entrants([NANO_PLANNER], "ar", [1], blinded=[NANO_PARENT])[1:] == (
+        Entrant("nano-planner-ar ar blind", NANO_PARENT, "ar", blind=True),
+    )
+
+
+def test_who_was_trained_blind_never_sees(tmp_path) -> None:
+    (tmp_path / "training.json").write_text('{"stage": "ar", "blind": true}')
+    assert entrants([tmp_path], "fused", [1], blinded=[tmp_path]) == (
+        Entrant(f"{tmp_path.name} ar blind", tmp_path, "ar", blind=True),
+    )
+
+
 @pytest.mark.parametrize("rollouts", [[], [0], [4, -1]])
 def test_rollouts_are_counted_from_one(rollouts) -> None:
     with pytest.raises(InputError, match="from 1 on"):

@@ -54,6 +54,21 @@ def test_processes_plan_what_one_plans_alone(measured, traffic) -> None:
         np.testing.assert_allclose(theirs.errors, mine.errors)
 
 
+def test_who_is_blind_is_shown_grey_and_nothing_else_changes(traffic, monkeypatch) -> None:
+    planner = Planner.load(NANO_PLANNER, dtype="float32")
+    asked = []
+    monkeypatch.setattr(planner, "plan", lambda images, *rest, **options: asked.append((images, rest, options)))
+    s = sample(split_windows(traffic, "val", 1)[0], planner.config.image_size)
+    for shade in (None, 127):
+        next(plan_here([s], [Configuration("x", planner, "ar", shade=shade)]))
+    (seen, *told), (blank, *again) = asked
+    assert told == again
+    np.testing.assert_array_equal(np.stack(seen), s.images)
+    assert np.stack(blank).shape == s.images.shape
+    assert set(np.unique(np.stack(blank))) == {127}
+    assert np.unique(s.images).size > 1
+
+
 def test_everyone_is_on_the_same_windows(measured) -> None:
     assert set(measured.errors) == {
         *("stop", "constant velocity", "constant acceleration and turn rate", "ridge"),
