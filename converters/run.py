@@ -31,10 +31,11 @@ from decoding.scaffold import Scaffold, build
 from decoding.template import Text
 from edge.core.blockspec import CONFIG_KEY, BlockSpec
 from edge.core.errors import CheckpointError, InputError
+from edge.training.loop import CURVE_FILE, LOG_FILE, METRICS_FILE, TRAINING_FILE
 
-RECIPE_FILE, TRAINING_FILE, TEMPLATE_FILE, PLANNER_FILE = "recipe.toml", "training.json", "template.json", "planner.json"
+RECIPE_FILE, TEMPLATE_FILE, PLANNER_FILE = "recipe.toml", "template.json", "planner.json"
 WEIGHTS_FILE = "model.safetensors"
-OWN = (RECIPE_FILE, TRAINING_FILE, TEMPLATE_FILE, PLANNER_FILE, "metrics.jsonl", "loss.png", "progress.log", "config.json")
+OWN = (RECIPE_FILE, TRAINING_FILE, TEMPLATE_FILE, PLANNER_FILE, METRICS_FILE, CURVE_FILE, LOG_FILE, "config.json")
 """Files of a base that a new run writes itself."""
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from edge.bench import record
 from edge.bench.closed_loop_rows import result_rows, ticks_of
-from edge.bench.progress import progress
 from edge.core.errors import InputError
+from edge.core.progress import progress
 from robotics.driving.closed_loop.episode import drive
 from robotics.driving.closed_loop.measured import STRATEGIES, identity, measure
 from robotics.driving.closed_loop.planners import ConstantVelocity, Drives, Model, Oracle, Stop

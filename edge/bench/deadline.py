@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.bench import record
-from edge.bench.progress import progress
 from edge.core.errors import CheckpointError
+from edge.core.progress import progress
 from robotics.driving.service import faults
 from robotics.driving.service.misses import Misses
 from robotics.driving.service.process import ProcessBackend

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from edge.bench import record
 from edge.bench.measure import AR, cell, measure, row, share
-from edge.bench.progress import progress
 from edge.bench.rounds import Rounds
 from edge.bench.windows import sites
+from edge.core.progress import progress
 from robotics.driving.evaluate import Configuration, Sample, sample
 from robotics.driving.planner import Planner
 from robotics.driving.scene import Window

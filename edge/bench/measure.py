@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bench.progress import progress
 from edge.bench.windows import site
+from edge.core.progress import progress
 from edge.generation import Generation
 from robotics.driving.evaluate import Configuration, Outcome, column, run, sample
 from robotics.driving.metrics import bootstrap_over_scenes

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from edge.bench import record
 from edge.bench.measure import cell
-from edge.bench.progress import progress
 from edge.bench.windows import site
 from edge.core.errors import InputError
+from edge.core.progress import progress
 from robotics.driving.paint.opencv import cv2
 from robotics.driving.render import render
 from robotics.driving.scene import CAMERAS, Window

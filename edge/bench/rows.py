@@ -17,7 +17,7 @@ from edge import tuned
 from edge.bench import record
 from edge.bench.decode import demo_samples, watch
 from edge.bench.measure import cell
-from edge.bench.progress import progress
+from edge.core.progress import progress
 from edge.core.types import GUESS, TRUNK, After, At, Call
 from edge.models.backbone import Backbone
 from edge.models.session import Session

@@ -28,8 +28,8 @@ from rich.table import Table
 
 from edge.bench import record
 from edge.bench.loopback import ECHO_S, LONG_S, READY_S, Client, Library, Plain, echoing, started
-from edge.bench.progress import progress
 from edge.core.errors import CheckpointError
+from edge.core.progress import progress
 from robotics.driving.demo import demo_window
 from robotics.driving.evaluate import sample
 from robotics.driving.planner import Planner

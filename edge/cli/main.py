@@ -17,6 +17,7 @@ from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
+from edge.cli.policy import PolicyCollect, PolicyEval, PolicyTrain
 from edge.cli.quantize import Quantize
 from edge.cli.serve import Serve
 from edge.cli.submit import DriveSubmit
@@ -46,6 +47,11 @@ COMMANDS = {
         "eval": DriveEval,
         "closed-loop": DriveClosedLoop,
         "submit": DriveSubmit,
+    },
+    "policy": {
+        "collect": PolicyCollect,
+        "train": PolicyTrain,
+        "eval": PolicyEval,
     },
     "trace": Trace,
 }

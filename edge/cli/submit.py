@@ -35,9 +35,9 @@ class DriveSubmit:
     def run(self) -> int:
         import sys
 
-        from edge.bench.progress import progress
         from edge.cli.zoo import NANO_PLANNER
         from edge.core.config import load_toml
+        from edge.core.progress import progress
         from robotics.driving.damage import Damage
         from robotics.driving.data.sources import wod_files
         from robotics.driving.data.submission import SubmissionInfo, write_submission

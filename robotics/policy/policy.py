@@ -36,6 +36,8 @@ class PolicyConfig(Frozen):
     steps: Annotated[int, Field(ge=1)] = 10
     execute: Annotated[int, Field(ge=1)] = 4
     """Actions of a chunk that are executed before the next one is asked for."""
+    tasks: tuple[str, ...] = ()
+    """What it learnt to do, in the order of the features that say what is to be done."""
 
 
 class DiffusionPolicy(nn.Module):

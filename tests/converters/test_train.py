@@ -14,10 +14,11 @@ import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from converters.recipe import Block, Noise, Optimiser, Recipe, Source, Weights, load, to_toml
-from converters.train import TrainingError, train
+from converters.train import train
 from decoding.template import Template
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnknownNameError
+from edge.training.loop import TrainingError
 from edge.training.state import STATE_FILE
 from tests.converters.conftest import SIZES, TEMPLATE, write_dataset
 

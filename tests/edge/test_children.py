@@ -11,7 +11,7 @@ import time
 SCRIPT = """
 import multiprocessing, os, time
 from concurrent.futures import ProcessPoolExecutor
-from edge.bench.children import follow_parent
+from edge.core.children import follow_parent
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
     print(pool.submit(os.getpid).result(), flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.bench.progress import progress
+from edge.core.progress import progress
 
 
 def test_a_log_gets_lines(capsys) -> None:

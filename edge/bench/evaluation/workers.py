@@ -15,12 +15,12 @@ from functools import lru_cache
 import torch
 
 from converters.images import GREY
-from edge.bench.children import follow_parent
 from edge.bench.evaluation.entrants import Job
 from edge.bench.measure import warm_up
-from edge.bench.progress import progress
 from edge.bench.windows import split_windows
+from edge.core.children import follow_parent
 from edge.core.errors import EdgeError, InputError
+from edge.core.progress import progress
 from robotics.driving.evaluate import Configuration, Outcome, run, sample
 from robotics.driving.paint.opencv import cv2
 from robotics.driving.planner import Planner

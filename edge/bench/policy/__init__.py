@@ -1,0 +1,1 @@
+"""What policies are worth, and what their caches cost and save."""

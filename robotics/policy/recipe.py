@@ -1,0 +1,67 @@
+"""How a policy is trained: one TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from edge.core.config import Frozen
+from edge.training.optimiser import Optimiser
+from robotics.policy.policy import PolicyConfig
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Form(Frozen):
+    """What of a policy's form the demonstrations do not say."""
+
+    horizon: Count = 8
+    observation_steps: Count = 2
+    layers: Count = 3
+    heads: Count = 4
+    hidden: Count = 128
+    feed_ratio: Count = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class PolicyRecipe(Frozen):
+    """One run."""
+
+    data: Path
+    """Folder of `edge policy collect`."""
+    form: Form = Form()
+    objective: str = "noise"
+    sampler: str = "ddim"
+    denoising_steps: Count = 10
+    execute: Count = 4
+    steps: Count
+    batch: Count = 64
+    seed: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0)] = 1
+    """CPU threads; 0: as many as torch takes. Bytes of the result are the same for the same number only."""
+    log_every: Count = 50
+    eval_every: Annotated[int, Field(ge=0)] = 500
+    """Steps between losses on episodes that are kept aside; 0: at the end alone."""
+    eval_share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """Share of the episodes that are kept aside."""
+    checkpoint_every: Count = 500
+    past_weight: Annotated[float, Field(ge=0)] = 1.0
+    """What an action counts that lies in the past of the newest observation, against one that does not (past-token prediction)."""
+    optimiser: Optimiser = Optimiser()
+
+    def policy(self, observation_size: int, action_size: int, tasks: Sequence[str]) -> PolicyConfig:
+        """The policy's form for these sizes and tasks."""
+        denoiser = {"observation_size": observation_size, "action_size": action_size, **self.form.model_dump()}
+        return PolicyConfig.model_validate(
+            {
+                "denoiser": denoiser,
+                "objective": self.objective,
+                "sampler": self.sampler,
+                "steps": self.denoising_steps,
+                "execute": self.execute,
+                "tasks": list(tasks),
+            }
+        )
