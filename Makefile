@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 SGLANG := .venv-sglang
 
-.PHONY: run test test-sglang full full-again check bench clean
+.PHONY: run test test-sglang full full-again check bench bench-policy clean
 
 $(STAMP): pyproject.toml constraints-cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -53,6 +53,9 @@ full-again:
 
 bench: $(STAMP)
 	$(BIN)/edge bench plan --split val --json out/bench-plan.json
+
+bench-policy: $(STAMP)  ## caches and samplers of the shipped policies, 50 episodes of each task; stopped, it goes on where it was
+	$(BIN)/edge bench policy --out out/bench-policy --json out/bench-policy/policy.json
 
 clean:
 	rm -rf $(VENV) $(SGLANG) out

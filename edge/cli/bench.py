@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge.cli.zoo import NANO_PARENT, NANO_PLANNER
+from edge.cli.zoo import NANO_DIFFUSION, NANO_PARENT, NANO_PLANNER
 from edge.core.errors import InputError
 
 
@@ -204,4 +204,39 @@ class BenchDeadline:
         result = deadline.bench(self.model, self.where, self.requests, self.deadline_ms, self.load)
         record.write(result, self.json)
         deadline.show(result)
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchPolicy:
+    """Samplers and feature caches of diffusion policies: work, milliseconds and success. A stopped bench goes on where it was."""
+
+    model: tuple[Path, ...] = (NANO_DIFFUSION,)
+    """Folders of policies that learnt the same tasks."""
+    out: Path = Path("out/bench-policy")
+    """Folder of what is done so far, and of success.png."""
+    episodes: int = 50
+    """Of each task."""
+    limit: int = 300
+    """Steps of an episode."""
+    rounds: int = 60
+    """Chunks that each entry is timed on, all of them in turn."""
+    workers: int = 2
+    """Processes that act; timing has one."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        import sys
+
+        from edge.bench import record
+        from edge.bench.policy.bench import bench
+        from edge.bench.policy.picture import success
+        from edge.bench.policy.table import show_bench
+
+        result = bench(self.model, self.out, episodes=self.episodes, limit=self.limit, rounds=self.rounds, workers=self.workers)
+        record.write(result, self.json)
+        record.write(result, self.out / "result.json")
+        show_bench(result)
+        print(f"edge: wrote {success(result['rows'], self.out / 'success.png')}", file=sys.stderr)
         return 0

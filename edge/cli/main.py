@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import tyro
 
-from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchRender, BenchRows, BenchServer
+from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchPolicy, BenchRender, BenchRows, BenchServer
 from edge.cli.closed_loop import DriveClosedLoop
 from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
 from edge.cli.policy import PolicyCollect, PolicyEval, PolicyTrain
+from edge.cli.policy_cache import CacheRecord, CacheReport, CacheSolve
 from edge.cli.quantize import Quantize
 from edge.cli.serve import Serve
 from edge.cli.submit import DriveSubmit
@@ -38,6 +39,7 @@ COMMANDS = {
         "server": BenchServer,
         "render": BenchRender,
         "deadline": BenchDeadline,
+        "policy": BenchPolicy,
     },
     "quantize": Quantize,
     "drive": {
@@ -52,6 +54,7 @@ COMMANDS = {
         "collect": PolicyCollect,
         "train": PolicyTrain,
         "eval": PolicyEval,
+        "cache": {"record": CacheRecord, "solve": CacheSolve, "report": CacheReport},
     },
     "trace": Trace,
 }

@@ -75,17 +75,31 @@ class PolicyEval:
     """Steps of an episode."""
     sampler: str | None = None
     """SAMPLER:STEPS, such as ddim:10, ddpm:100, dpm:8 or flow:10, in place of the policy's own."""
+    cache: str = "none"
+    """METHOD:NUMBER, such as bac:5, uniform:10, taylor:4 or zeus:3."""
     workers: int = 2
     """Processes, of one thread each."""
     json: Path | None = None
     """Write the result there too."""
 
     def run(self) -> int:
-        from edge.bench import record
-        from edge.bench.policy.success import evaluate
-        from edge.bench.policy.table import show
+        from tempfile import TemporaryDirectory
 
-        result = evaluate(self.model, self.tasks, self.episodes, self.limit, self.sampler, workers=self.workers)
+        from edge.bench import record
+        from edge.bench.policy.entries import Entry, prepared
+        from edge.bench.policy.success import act, row
+        from edge.bench.policy.table import show
+        from robotics.policy.checkpoint import load
+
+        config = load(self.model).config
+        tasks = self.tasks or config.tasks
+        entry = Entry(self.model, self.sampler or f"{config.sampler}:{config.steps}", self.cache)
+        with TemporaryDirectory() as folder:
+            observations = prepared(self.model, config.tasks, Path(folder) / "observations.pt")
+            acted = act([entry], tasks, self.episodes, self.limit, observations, workers=self.workers)[entry]
+        rows = [row(t, [a for a in acted if a.outcome.task == t]) for t in tasks] + [row("all", acted)]
+        settings = {"model": str(self.model), "sampler": entry.sampler, "cache": entry.cache, "limit": self.limit}
+        result = record.report("policy-eval", rows, **settings, workers=self.workers)
         show(result)
         record.write(result, self.json)
         return 0

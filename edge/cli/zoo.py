@@ -7,3 +7,4 @@ from pathlib import Path
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 NANO_PLANNER = ZOO / "nano-planner"
 NANO_PARENT = ZOO / "nano-planner-ar"
+NANO_DIFFUSION = ZOO / "nano-diffusion"

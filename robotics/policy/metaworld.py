@@ -24,8 +24,8 @@ TASKS = ("drawer-open", "button-press-topdown", "window-open", "pick-place", "pe
 FEATURES, ACTIONS = 39, 4
 LAYOUTS = 50
 """Layouts that Meta-World draws for one seed of its own."""
-TRAIN_SEEDS, EVAL_SEEDS = 0, 1_000_000
-"""First seeds of episodes to learn from, and of those to be judged by."""
+TRAIN_SEEDS, EVAL_SEEDS, CALIBRATION_SEEDS = 0, 1_000_000, 2_000_000
+"""First seeds of episodes to learn from, of those to be judged by, and of those that caches are fitted on."""
 
 
 class Arena:

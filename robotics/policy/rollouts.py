@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -44,9 +45,13 @@ def episode(policy: DiffusionPolicy, arena: Arena, seed: int, limit: int = LIMIT
     return Outcome(arena.task, seed, done, len(spent), tuple(spent[:: policy.config.execute]))
 
 
+_arena = lru_cache(maxsize=64)(Arena)
+"""Arenas are slow to build; an episode begins by resetting all of theirs."""
+
+
 def episodes(policy: DiffusionPolicy, tasks: Sequence[str], seeds: Sequence[int], limit: int = LIMIT) -> Iterator[Outcome]:
     """Episodes of all seeds, one task after the other. Raises UnknownNameError for a task that the policy has not learnt."""
     for task in tasks:
-        arena = Arena(task, policy.config.tasks)
+        arena = _arena(task, policy.config.tasks)
         for seed in seeds:
             yield episode(policy, arena, seed, limit)

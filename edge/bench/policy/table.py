@@ -14,11 +14,28 @@ from edge.bench.measure import cell
 
 def show(result: Mapping[str, Any]) -> None:
     """Print one line for each task, and one for all of them."""
-    out = Table(title=f"{result['model']}, {result['sampler']}, at most {result['limit']} steps [95 % by Wilson]")
-    for head in ("task", "episodes", "success", "steps p50", "ms p50", "p99"):
+    told = f"{result['model']}, {result['sampler']}, cache {result['cache']}"
+    out = Table(title=f"{told}, at most {result['limit']} steps [95 % by Wilson]")
+    for head in ("task", "episodes", "success", "steps p50", "units", "ms p50", "p99"):
         out.add_column(head, justify="left" if head == "task" else "right")
     for r in result["rows"]:
         success = f"{r['success']:.0%} [{r['success_low']:.0%}, {r['success_high']:.0%}]"
-        figures = (cell(r["steps_p50"], 0), cell(r["ms_p50"], 1), cell(r["ms_p99"], 1))
+        figures = (cell(r["steps_p50"], 0), cell(r["units"], 0), cell(r["ms_p50"], 1), cell(r["ms_p99"], 1))
         out.add_row(r["name"], str(r["episodes"]), success, *figures)
     Console(file=sys.stdout, width=140, highlight=False).print(out)
+
+
+def show_bench(result: Mapping[str, Any]) -> None:
+    """Print one line for each entry that acted: the least work first, samplers apart."""
+    tasks = list(result["rows"][0]["tasks"])
+    out = Table(
+        title=f"{result['episodes']} episodes of each task [95 % by Wilson]; own: squared distance from the uncached sampler"
+    )
+    for head in ("policy", "sampler", "cache", "units", "MFLOP", "own", "ms", "faster", "success", *tasks, "steps"):
+        out.add_column(head, justify="left" if head in ("policy", "sampler", "cache") else "right", no_wrap=True)
+    for r in sorted(result["rows"], key=lambda r: (r["model"], r["sampler"], r["cache"] != "none", r["units"])):
+        success = f"{r['success']:.0%} [{r['success_low']:.0%}, {r['success_high']:.0%}]"
+        cost = (cell(r["units"], 0), cell(r["flops"] / 1e6, 0), f"{r['own']:.5f}", cell(r["ms"], 1), cell(r.get("times_faster"), 1))
+        each = [f"{r['tasks'][t]['success']:.0%}" for t in tasks]
+        out.add_row(r["model"], r["sampler"], r["cache"], *cost, success, *each, cell(r["steps_p50"], 0))
+    Console(file=sys.stdout, width=220, highlight=False).print(out)

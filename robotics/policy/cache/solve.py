@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.core.errors import InputError, UnknownNameError
-from robotics.policy.cache.acs import Objective, solve_acs
+from robotics.policy.cache.acs import Objective, solve_acs, value
 from robotics.policy.cache.bubbling import bubbling_union, most_changing
 from robotics.policy.cache.schedule import Schedule
 from robotics.policy.cache.statistics import Statistics
@@ -68,12 +68,16 @@ class Spread:
     """How schedules solved from one query each differ from the one solved from all of them, without the union.
 
     agreement: [U], mean share of the refreshes that both have (the first step, which all have, is left out); frequency: [U, T], in
-    how many of the queries' schedules a step is a refresh; upstream: [U], in how many of them a unit is among the most changing.
+    how many of the queries' schedules a step is a refresh; upstream: [U], in how many of them a unit is among the most changing;
+    served_by_one, served_by_all: [U], mean cosine over all queries of a step and the refresh that serves it, by the schedule of one
+    query (mean over these) and by that of all.
     """
 
     agreement: NDArray[np.float64]
     frequency: NDArray[np.float64]
     upstream: NDArray[np.float64]
+    served_by_one: NDArray[np.float64]
+    served_by_all: NDArray[np.float64]
 
 
 def spread(statistics: Statistics, budget: int, objective: Objective = "anchor", upstream: int = UPSTREAM) -> Spread:
@@ -82,13 +86,17 @@ def spread(statistics: Statistics, budget: int, objective: Objective = "anchor",
         raise InputError(f"budget {budget}: the only refresh is the first step, there is nothing to compare; choose 2 or more")
     queries, units, steps = statistics.similarity.shape[:3]
     frequency, agreement = np.zeros((units, steps)), np.zeros(units)
+    by_one, by_all = np.zeros(units), np.zeros(units)
     for u in range(units):
-        joint = set(solve_acs(statistics.similarity[:, u].astype(np.float64).mean(axis=0), budget, objective)[1:])
+        mean = statistics.similarity[:, u].astype(np.float64).mean(axis=0)
+        joint = solve_acs(mean, budget, objective)
+        by_all[u] = value(mean, joint) / steps
         for s in statistics.similarity[:, u]:
             own = solve_acs(s, budget, objective)
             frequency[u, own] += 1 / queries
-            agreement[u] += len(joint & set(own[1:])) / (budget - 1) / queries
+            agreement[u] += len(set(joint[1:]) & set(own[1:])) / (budget - 1) / queries
+            by_one[u] += value(mean, own) / steps / queries
     chosen = np.zeros(units)
     for c in statistics.changes:
         chosen[most_changing(c, upstream)] += 1 / queries
-    return Spread(agreement, frequency, chosen)
+    return Spread(agreement, frequency, chosen, by_one, by_all)

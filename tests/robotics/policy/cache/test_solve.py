@@ -102,6 +102,10 @@ def test_one_query_as_in_the_paper_or_all_of_them(statistics) -> None:
     ]
     np.testing.assert_allclose(told.agreement, by_hand)
     assert (told.agreement <= 1).all()
+    assert (told.served_by_one <= told.served_by_all + 1e-12).all()  # it is the best for the mean of all queries
+    served = [[max(t for t in joint.refreshes[u] if t <= at) for at in range(STEPS)] for u in range(UNITS)]
+    cosine = [np.mean([statistics.similarity[:, u, served[u][at], at].mean() for at in range(STEPS)]) for u in range(UNITS)]
+    np.testing.assert_allclose(told.served_by_all, cosine, rtol=1e-5)
     same = Statistics("f", "ddim", STEPS, np.repeat(statistics.similarity[:1], 3, 0), np.repeat(statistics.changes[:1], 3, 0))
     np.testing.assert_allclose(spread(same, 4).agreement, 1)
 

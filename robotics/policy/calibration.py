@@ -1,0 +1,42 @@
+"""Observations that caches are fitted on: those of experts, in episodes that no policy learns from or is judged in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge.core.errors import InputError
+from robotics.policy.collect import NOISE, demonstrate
+from robotics.policy.metaworld import CALIBRATION_SEEDS, Arena
+from robotics.policy.policy import DiffusionPolicy
+
+PER_EPISODE = 4
+"""Observations taken of an episode: its phases differ, two neighbours hardly do."""
+
+
+def gathered(policy: DiffusionPolicy, tasks: Sequence[str], count: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    """`count` observations of every task, [N, O, F], and what the expert does from the newest on, [N, n, A].
+
+    first: episodes to pass over. Raises InputError for fewer than one, UnknownNameError for a task the policy has not learnt.
+    """
+    if count < 1:
+        raise InputError(f"{count} observations: give at least one of each task")
+    config = policy.config
+    steps, ahead = config.denoiser.observation_steps, config.execute
+    seen, done = [], []
+    for task in tasks:
+        arena, seed, left = Arena(task, config.tasks), CALIBRATION_SEEDS + first, count
+        while left:
+            episode = demonstrate(arena, seed, NOISE[seed % len(NOISE)])
+            seed += 1
+            if episode is None:
+                continue
+            last = len(episode.actions) - 1
+            for at in np.linspace(0, last, PER_EPISODE + 2).astype(int)[1:-1][:left]:
+                seen.append(episode.observations[np.clip(np.arange(at - steps + 1, at + 1), 0, last)])
+                done.append(episode.actions[np.clip(np.arange(at, at + ahead), 0, last)])
+            left -= min(left, PER_EPISODE)
+    return torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(done))
