@@ -9,7 +9,6 @@ Shapes: see `denoiser`; `N` = 1 + O condition tokens, `h` heads, `D` = E / h.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.core.errors import InputError
+from robotics.policy.attention import attended, initial, split, wave
 from robotics.policy.denoiser import DenoiserConfig
 
 UNITS = 3
@@ -66,7 +66,7 @@ class ActionDecoder(nn.Module):
         rows = torch.arange(config.horizon)[:, None]
         self.register_buffer("causal", rows >= rows.T, persistent=False)
         self.register_buffer("sees", rows >= torch.arange(1 + config.observation_steps)[None] - 1, persistent=False)
-        self.apply(_initial)
+        self.apply(initial)
         for place in (self.action_place, self.condition_place):
             nn.init.normal_(place, std=0.02)
 
@@ -76,7 +76,7 @@ class ActionDecoder(nn.Module):
 
     def clock(self, times: Tensor) -> list[Tensor]:
         """Keys and values of the time tokens, by layer: [S, 1 or B, 2 E]."""
-        token = self._encoded(_wave(times, self.config.hidden).to(self.head.weight.dtype) + self.condition_place[0])
+        token = self._encoded(wave(times, self.config.hidden).to(self.head.weight.dtype) + self.condition_place[0])
         return [layer.kv(token) for layer in self._layers]
 
     def condition(self, observations: Tensor, clock: list[Tensor]) -> Tokens:
@@ -93,30 +93,33 @@ class ActionDecoder(nn.Module):
     def start(self, actions: Tensor, condition: Tokens, step: int) -> Tensor:
         return self._dropped(self.action_in(actions) + self.action_place)
 
-    def unit(self, number: int, h: Tensor, condition: Tokens, step: int) -> Tensor:
+    def unit(self, number: int, h: Tensor, condition: Tokens, step: int, rows: Tensor | None = None) -> Tensor:
         index, kind = divmod(number, UNITS)
         layer = self._layers[index]
         if kind == 0:
             q, k, v = self._split(layer.qkv(layer.norm_self(h))).chunk(3, dim=-3)
-            out = layer.self_out(self._attended(q, k, v, self.causal))
+            q, mask = (q, self.causal) if rows is None else (q[..., rows, :], self.causal[rows])
+            out = layer.self_out(self._attended(q, k, v, mask))
         elif kind == 1:
+            h, mask = (h, self.sees) if rows is None else (h[:, rows], self.sees[rows])
             q = self._split(layer.q(layer.norm_cross(h)))
-            out = layer.cross_out(self._attended(q, condition.keys[index][step], condition.values[index][step], self.sees))
+            out = layer.cross_out(self._attended(q, condition.keys[index][step], condition.values[index][step], mask))
         else:
+            h = h if rows is None else h[:, rows]
             out = layer.down(self._dropped(F.gelu(layer.up(layer.norm_feed(h)))))
         return self._dropped(out)
 
     def finish(self, h: Tensor, condition: Tokens, step: int) -> Tensor:
         return self.head(self.norm(h))
 
-    def flops(self, number: int) -> int:
+    def flops(self, number: int, rows: int | None = None) -> int:
         c = self.config
-        row = 2 * c.horizon * c.hidden
+        some, whole = 2 * c.hidden * (c.horizon if rows is None else rows), 2 * c.hidden * c.horizon
         if number % UNITS == 0:
-            return row * (4 * c.hidden + 2 * c.horizon)
+            return whole * 3 * c.hidden + some * (c.hidden + 2 * c.horizon)  # every row's query, key and value
         if number % UNITS == 1:
-            return row * (2 * c.hidden + 2 * (1 + c.observation_steps))
-        return row * 2 * c.feed_ratio * c.hidden
+            return some * (2 * c.hidden + 2 * (1 + c.observation_steps))
+        return some * 2 * c.feed_ratio * c.hidden
 
     def flops_around(self) -> int:
         c = self.config
@@ -126,26 +129,10 @@ class ActionDecoder(nn.Module):
         return self.encode_down(F.mish(self.encode_up(self._dropped(tokens))))
 
     def _split(self, x: Tensor) -> Tensor:
-        """[..., R, n E] -> [..., n h, R, D]: heads of queries, then of keys, then of values."""
-        return x.unflatten(-1, (-1, self.config.hidden // self.config.heads)).transpose(-2, -3)
+        return split(x, self.config.hidden // self.config.heads)
 
     def _attended(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        dropout = self.config.dropout if self.training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(-2, -3).flatten(-2)
+        return attended(q, k, v, mask, self.config.dropout if self.training else 0.0)
 
     def _dropped(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.config.dropout, training=True) if self.training else x
-
-
-def _wave(times: Tensor, size: int) -> Tensor:
-    """Sinusoidal embedding, [..., size]: sines, then cosines."""
-    half = size // 2
-    rates = torch.exp(torch.arange(half, device=times.device) * (-math.log(10000) / (half - 1)))
-    angles = times[..., None].float() * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def _initial(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

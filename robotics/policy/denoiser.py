@@ -6,7 +6,7 @@ size, `S` denoising steps, `U` units.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 from torch import Tensor
@@ -20,6 +20,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class DenoiserConfig(Frozen):
     """The form of a denoiser."""
 
+    kind: Literal["decoder", "dit"] = "decoder"
+    """Diffusion Policy's decoder, or a diffusion transformer."""
     action_size: Count
     observation_size: Count
     horizon: Count = 8
@@ -61,16 +63,16 @@ class Denoiser(Protocol):
         """Noisy actions [B, H, A] -> [B, H, E]. step: row of the clock."""
         ...
 
-    def unit(self, number: int, h: Tensor, condition: Condition, step: int) -> Tensor:
-        """What a unit adds to h, [B, H, E]."""
+    def unit(self, number: int, h: Tensor, condition: Condition, step: int, rows: Tensor | None = None) -> Tensor:
+        """What a unit adds to h, [B, H, E]; to some of its rows alone, where they are named: int64 [R] -> [B, R, E]."""
         ...
 
     def finish(self, h: Tensor, condition: Condition, step: int) -> Tensor:
         """[B, H, E] -> prediction [B, H, A]."""
         ...
 
-    def flops(self, number: int) -> int:
-        """Multiplications and additions of one evaluation of a unit for one sample."""
+    def flops(self, number: int, rows: int | None = None) -> int:
+        """Multiplications and additions of one evaluation of a unit for one sample, or of so many of its rows."""
         ...
 
     def flops_around(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -20,10 +20,14 @@ from edge.core.errors import InputError
 from robotics.policy.cache.base import Cache, NoCache
 from robotics.policy.decoder import ActionDecoder
 from robotics.policy.denoiser import DenoiserConfig
+from robotics.policy.dit import ActionDiT
 from robotics.policy.evaluation import Account, Evaluation
 from robotics.policy.normaliser import Normaliser
 from robotics.policy.samplers import FLOW_SCALE, TRAIN_STEPS, Sampler, kept, sampler
 from robotics.policy.types import STATE
+
+KINDS: dict[str, Callable[[DenoiserConfig], Any]] = {"decoder": ActionDecoder, "dit": ActionDiT}
+"""Modules that are a `Denoiser`."""
 
 
 class PolicyConfig(Frozen):
@@ -55,7 +59,7 @@ class DiffusionPolicy(nn.Module):
                 f"{d.horizon - d.observation_steps + 1} from now on; choose no more"
             )
         self.config = config
-        self.denoiser = ActionDecoder(d)
+        self.denoiser = KINDS[d.kind](d)
         self.observations, self.actions = Normaliser(d.observation_size), Normaliser(d.action_size)
         self.cache: Cache = NoCache()
         self.account = Account()
@@ -117,13 +121,19 @@ class DiffusionPolicy(nn.Module):
         if not bool(observations.isfinite().all()):
             raise InputError("observations: hold NaN or infinity; send what the sensors measured before, or stop the robot")
         observations = observations.to(self._dtype)
-        if self._clock is None:
-            self._clock = self.denoiser.clock(self.sampler.times[:, None])
-        condition = self.denoiser.condition(self.observations(observations), self._clock)
+        condition = self.denoiser.condition(self.observations(observations), self.clock)
         cache, denoiser, account = self.cache, self.denoiser, self.account
         cache.begin(denoiser, len(self.sampler))
         out = self.sampler.run(lambda i, x: cache.evaluate(Evaluation(denoiser, x, condition, i, account)), noise)
         return self.actions.back(out.clamp(-1, 1))
+
+    @property
+    def clock(self) -> Any:
+        """What the denoiser makes of the sampler's times: once, as long as sampler and weights stay."""
+        if self._clock is None:
+            with torch.inference_mode(False), torch.no_grad():  # a cache's training goes on from it
+                self._clock = self.denoiser.clock(self.sampler.times[:, None])
+        return self._clock
 
     def noise(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """What `sample` needs: [1 or S, B, H, A]."""

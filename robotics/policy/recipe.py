@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 class Form(Frozen):
     """What of a policy's form the demonstrations do not say."""
 
+    kind: Literal["decoder", "dit"] = "decoder"
     horizon: Count = 8
     observation_steps: Count = 2
     layers: Count = 3

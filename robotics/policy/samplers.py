@@ -136,8 +136,8 @@ def ddim(steps: int) -> Sampler:
 def dpm(steps: int) -> Sampler:
     """DPM-Solver++(2M): multistep, of second order but for the first and the last step.
 
-    Clean actions are clipped as in the others (`thresholding` of its authors' section 3.3): at the first step next to nothing of the
-    signal is left, and what the network misses of the noise would be divided by that.
+    Clean actions are clipped as in the others (its authors' `thresholding`): at the first step next to nothing of the signal is
+    left, and what the network misses of the noise would be divided by that.
     """
     at = kept()
     times = np.linspace(0, TRAIN_STEPS - 1, steps + 1).round()[::-1][:-1].astype(int).tolist()

@@ -8,6 +8,7 @@ from functools import cached_property
 from torch import Tensor
 
 from edge.core.errors import InputError, UnknownNameError
+from robotics.policy.cache import ertacache, learned, quantised
 from robotics.policy.cache.base import Cache, NoCache
 from robotics.policy.cache.first_block import FirstBlockCache
 from robotics.policy.cache.gated_taylor import GatedTaylorCache
@@ -17,6 +18,7 @@ from robotics.policy.cache.spans import deepcache, delta_dit
 from robotics.policy.cache.statistics import Statistics
 from robotics.policy.cache.taylor import TaylorCache
 from robotics.policy.cache.teacache import Distances, TeaCache
+from robotics.policy.cache.tokens import TokenCache
 from robotics.policy.cache.zeus import ZeusCache
 from robotics.policy.policy import DiffusionPolicy, attached
 
@@ -50,6 +52,11 @@ def _scheduled(method: str) -> Callable[[Fitting, float], Cache]:
 
 CATALOGUE: dict[str, Callable[[Fitting, float], Cache]] = {
     **{method: _scheduled(method) for method in METHODS},
+    "learned": lambda f, n: learned.fit(f.policy, f.observations, _whole(n), seed=f.seed),
+    "ertacache": lambda f, n: ertacache.fit(f.policy, f.observations, n, f.seed),
+    "cachequant8": lambda f, n: quantised.fit(f.policy, f.observations, _whole(n), 8, seed=f.seed),
+    "cachequant4": lambda f, n: quantised.fit(f.policy, f.observations, _whole(n), 4, seed=f.seed),
+    "tokens": lambda f, n: TokenCache(4, n),
     "deepcache": lambda f, n: deepcache(f.units, f.steps, _whole(n)),
     "delta-dit": lambda f, n: delta_dit(f.units, f.steps, _whole(n)),
     "first-block": lambda f, n: FirstBlockCache(n),

@@ -37,8 +37,12 @@ class TrunkCache(ABC):
                 h = h + evaluation.unit(u, h)
             self._sum.observe(h - start, evaluation.step)
         else:
-            h = h + self._sum.at(evaluation.step)
+            h = h + self.taken_over(evaluation.step)
         return evaluation.finish(h)
+
+    def taken_over(self, step: int) -> Tensor:
+        """What stands for the sum of the units at a step that computes none, [B, H, E]."""
+        return self._sum.at(step)
 
 
 def relative(now: Tensor, before: Tensor) -> float:
