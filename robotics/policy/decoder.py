@@ -112,6 +112,14 @@ class ActionDecoder(nn.Module):
     def finish(self, h: Tensor, condition: Tokens, step: int) -> Tensor:
         return self.head(self.norm(h))
 
+    def resting(self, added: Tensor) -> Tensor:
+        return added + (self.action_place + self.action_in.bias)
+
+    def rest(self, actions: Tensor, resting: Tensor, condition: Tokens, step: int) -> Tensor:
+        h = torch.baddbmm(resting, actions, self.action_in.weight.T.expand(len(actions), -1, -1))
+        norm = self.norm
+        return self.head(torch.layer_norm(h, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+
     def flops(self, number: int, rows: int | None = None) -> int:
         c = self.config
         some, whole = 2 * c.hidden * (c.horizon if rows is None else rows), 2 * c.hidden * c.horizon

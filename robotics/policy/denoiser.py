@@ -71,6 +71,14 @@ class Denoiser(Protocol):
         """[B, H, E] -> prediction [B, H, A]."""
         ...
 
+    def resting(self, added: Tensor) -> Tensor:
+        """What `rest` needs of a sum of units' outputs [B, H, E]; good as long as that is."""
+        ...
+
+    def rest(self, actions: Tensor, resting: Tensor, condition: Condition, step: int) -> Tensor:
+        """The prediction at a step that computes no unit: `finish` of `start` and the sum, in as few operations as can be."""
+        ...
+
     def flops(self, number: int, rows: int | None = None) -> int:
         """Multiplications and additions of one evaluation of a unit for one sample, or of so many of its rows."""
         ...

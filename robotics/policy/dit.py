@@ -122,6 +122,13 @@ class ActionDiT(nn.Module):
         shift, scale = condition.table.head
         return self.head(torch.addcmul(shift[step], F.layer_norm(h, h.shape[-1:]), scale[step]))
 
+    def resting(self, added: Tensor) -> Tensor:
+        return added + (self.action_place + self.action_in.bias)
+
+    def rest(self, actions: Tensor, resting: Tensor, condition: Seen, step: int) -> Tensor:
+        h = torch.baddbmm(resting, actions, self.action_in.weight.T.expand(len(actions), -1, -1))
+        return self.finish(h, condition, step)
+
     def flops(self, number: int, rows: int | None = None) -> int:
         c = self.config
         some, whole = 2 * c.hidden * (c.horizon if rows is None else rows), 2 * c.hidden * c.horizon

@@ -66,6 +66,7 @@ class Sampler:
         one is where it begins, the others are added on the way.
         """
         x, before = noise[0], None
+        added = self._scaled(noise) if self.stochastic else ()
         for i, r in enumerate(self.rows):
             out = predict(i, x)
             clean = None
@@ -73,17 +74,20 @@ class Sampler:
                 clean = torch.add(x * r.at_x, out, alpha=r.at_out)
                 if self.clip:
                     clean = clean.clamp_(-1, 1)
-            x = x * r.to_x
+            x = torch.add(added[i], x, alpha=r.to_x) if r.to_noise else x * r.to_x
             if clean is not None:
                 x = x.add_(clean, alpha=r.to_clean)
             if r.to_out:
                 x = x.add_(out, alpha=r.to_out)
             if r.to_before and before is not None:
                 x = x.add_(before, alpha=r.to_before)
-            if r.to_noise:
-                x = x.add_(noise[i + 1], alpha=r.to_noise)
             before = clean
         return x
+
+    def _scaled(self, noise: Tensor) -> Sequence[Tensor]:
+        """What every step adds of the noise: one product for all of them."""
+        scale = torch.tensor([r.to_noise for r in self.rows[:-1]], dtype=noise.dtype)
+        return (noise[1 : len(self.rows)] * scale.view(-1, *[1] * (noise.ndim - 1))).unbind(0)
 
 
 def kept(train_steps: int = TRAIN_STEPS) -> F64:

@@ -14,8 +14,8 @@ from robotics.policy.evaluation import Evaluation
 class ScheduledCache:
     """refreshes: of every unit, the steps at which it is computed, counted from the first denoising step; step 0 is among them.
 
-    Outputs that are taken over in a row are added up once and not at every step, so a step that refreshes nothing costs one
-    addition between embedding and head. A step that refreshes all rounds as no cache does; others need not.
+    Outputs that are taken over in a row are added up once and not at every step, and a step that refreshes nothing is little more
+    than embedding and head. A step that refreshes all rounds as no cache does; others need not.
     """
 
     def __init__(self, refreshes: Sequence[Sequence[int]], steps: int) -> None:
@@ -30,17 +30,24 @@ class ScheduledCache:
         self._runs = [_runs([t in s for s in sets]) for t in range(steps)]
         self._kept: list[Tensor | None] = []
         self._sums: dict[tuple[int, int], Tensor] = {}
+        self._resting: Tensor | None = None
 
     def begin(self, denoiser: Denoiser, steps: int) -> None:
         if denoiser.units != len(self.refreshes):
             raise InputError(f"the schedule is of {len(self.refreshes)} units, the denoiser has {denoiser.units}; solve one for it")
         if steps != self.steps:
             raise InputError(f"the schedule is of {self.steps} denoising steps, the sampler takes {steps}; solve one for it")
-        self._kept, self._sums = [None] * denoiser.units, {}
+        self._kept, self._sums, self._resting = [None] * denoiser.units, {}, None
 
     def evaluate(self, evaluation: Evaluation) -> Tensor:
+        runs = self._runs[evaluation.step]
+        if len(runs) == 1 and not runs[0][2]:
+            if self._resting is None:
+                self._resting = evaluation.denoiser.resting(self._sum(*runs[0][:2]))
+            return evaluation.rest(self._resting)
+        self._resting = None
         h = evaluation.start()
-        for first, end, refreshed in self._runs[evaluation.step]:
+        for first, end, refreshed in runs:
             if refreshed:
                 h = h + self._computed(first, h, evaluation)
             else:
