@@ -90,6 +90,9 @@ class ActionDecoder(nn.Module):
             values.append(v)
         return Tokens(keys, values)
 
+    def spread(self, condition: Tokens, count: int) -> Tokens:
+        return Tokens(*([x.expand(-1, count, -1, -1, -1) for x in part] for part in (condition.keys, condition.values)))
+
     def start(self, actions: Tensor, condition: Tokens, step: int) -> Tensor:
         return self._dropped(self.action_in(actions) + self.action_place)
 

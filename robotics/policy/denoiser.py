@@ -59,6 +59,10 @@ class Denoiser(Protocol):
         """observations: [B, O, F]."""
         ...
 
+    def spread(self, condition: Condition, count: int) -> Condition:
+        """The condition of one sample for `count` of them, without a copy."""
+        ...
+
     def start(self, actions: Tensor, condition: Condition, step: int) -> Tensor:
         """Noisy actions [B, H, A] -> [B, H, E]. step: row of the clock."""
         ...

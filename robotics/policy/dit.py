@@ -97,6 +97,10 @@ class ActionDiT(nn.Module):
         pairs = [split(layer.kv(seen), self._head).chunk(2, dim=-3) for layer in self._layers]
         return Seen(clock, [k for k, _ in pairs], [v for _, v in pairs])
 
+    def spread(self, condition: Seen, count: int) -> Seen:
+        keys, values = ([x.expand(count, -1, -1, -1) for x in part] for part in (condition.keys, condition.values))
+        return Seen(condition.table, keys, values)
+
     def start(self, actions: Tensor, condition: Seen, step: int) -> Tensor:
         return self._dropped(self.action_in(actions) + self.action_place)
 

@@ -40,6 +40,9 @@ class PolicyConfig(Frozen):
     steps: Annotated[int, Field(ge=1)] = 10
     execute: Annotated[int, Field(ge=1)] = 4
     """Actions of a chunk that are executed before the next one is asked for."""
+    candidates: Annotated[int, Field(ge=1)] = 1
+    """Chunks that are sampled in one batch; the one whose past is most like what was done is executed (self-verification of
+    past-token prediction, arXiv 2505.09561)."""
     tasks: tuple[str, ...] = ()
     """What it learnt to do, in the order of the features that say what is to be done."""
 
@@ -108,7 +111,8 @@ class DiffusionPolicy(nn.Module):
 
     @torch.inference_mode()
     def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
-        """The whole horizon, [B, H, A], in the robot's units. observations: [B, O, F]; noise: as of `Sampler.run`.
+        """The whole horizon, [B, H, A], in the robot's units. observations: [B, O, F], or [1, O, F] that all of the noise's batch
+        share; noise: as of `Sampler.run`.
 
         Raises InputError for observations of another form, or that are not finite.
         """
@@ -122,6 +126,8 @@ class DiffusionPolicy(nn.Module):
             raise InputError("observations: hold NaN or infinity; send what the sensors measured before, or stop the robot")
         observations = observations.to(self._dtype)
         condition = self.denoiser.condition(self.observations(observations), self.clock)
+        if noise.shape[1] != len(observations):
+            condition = self.denoiser.spread(condition, noise.shape[1])
         cache, denoiser, account = self.cache, self.denoiser, self.account
         cache.begin(denoiser, len(self.sampler))
         out = self.sampler.run(lambda i, x: cache.evaluate(Evaluation(denoiser, x, condition, i, account)), noise)
@@ -148,6 +154,7 @@ class DiffusionPolicy(nn.Module):
     def reset(self) -> None:
         self._seen: deque[Tensor] = deque(maxlen=self.config.denoiser.observation_steps)
         self._waiting: deque[Tensor] = deque()
+        self._done: deque[Tensor] = deque(maxlen=self.config.denoiser.observation_steps - 1)
 
     def predict_action_chunk(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         state = batch[STATE]
@@ -157,7 +164,8 @@ class DiffusionPolicy(nn.Module):
         seen = self._with_history(batch[STATE])
         if not self._waiting:
             self._waiting.extend(self._chunk(seen, generator).unbind(1))
-        return self._waiting.popleft()
+        self._done.append(self._waiting.popleft())
+        return self._done[-1]
 
     def infer(self, obs: Mapping[str, Any]) -> dict[str, Any]:
         state = torch.as_tensor(obs["state"], dtype=torch.float32)
@@ -169,8 +177,21 @@ class DiffusionPolicy(nn.Module):
         return torch.stack(list(self._seen), dim=1)
 
     def _chunk(self, observations: Tensor, generator: torch.Generator | None) -> Tensor:
+        start, count = self.config.denoiser.observation_steps - 1, self.config.candidates
+        if count > 1 and len(observations) > 1:
+            raise InputError(f"candidates {count}: are chosen among for one robot: got {len(observations)}; ask one by one")
+        found = self.sample(observations, self.noise(len(observations) * count, generator))
+        if count > 1:
+            found = found[self._most_faithful(found)][None]
+        return found[:, start : start + self.config.execute]
+
+    def _most_faithful(self, chunks: Tensor) -> int:
+        """Which of the chunks [n, H, A] has a past like what was done, the first one where nothing was."""
+        if not self._done:
+            return 0
+        done = torch.cat(list(self._done))  # [m, A], the newest last
         start = self.config.denoiser.observation_steps - 1
-        return self.sample(observations, self.noise(len(observations), generator))[:, start : start + self.config.execute]
+        return int((chunks[:, start - len(done) : start] - done).square().sum(dim=(1, 2)).argmin())
 
 
 @contextlib.contextmanager

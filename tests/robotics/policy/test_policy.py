@@ -103,3 +103,33 @@ def test_the_normaliser() -> None:
     assert n(values).tolist() == [[-1, 0, -1], [1, 0, 1]]
     assert torch.equal(n.back(n(values)), values)
     assert n(torch.tensor([1e6, 5.0, -1e6])).tolist() == [2, 0, -2]
+
+
+@pytest.mark.parametrize("kind", ["decoder", "dit"])
+def test_candidates_share_what_was_seen(kind) -> None:
+    policy = tiny(kind=kind).double()
+    seen, noise = observations(1).double(), policy.noise(4, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(policy.sample(seen, noise), policy.sample(seen.expand(4, -1, -1), noise))
+
+
+def test_the_candidate_with_the_truest_past_is_executed() -> None:
+    one, many = tiny(observation_steps=4, horizon=8), tiny(observation_steps=4, horizon=8)
+    many.config = many.config.model_copy(update={"candidates": 5})
+    states = list(torch.randn(9, 1, 5, generator=torch.Generator().manual_seed(0)))
+    for p in (one, many):
+        p.reset()
+    for n, s in enumerate(states):
+        seen = torch.stack([states[max(0, n - k)] for k in (3, 2, 1, 0)], 1)
+        got = many.select_action({STATE: s}, torch.Generator().manual_seed(n))
+        if n == 0:
+            done = []  # nothing was done: the first one
+        if n % 4 == 0:
+            chunks = one.sample(seen, one.noise(5, torch.Generator().manual_seed(n)))
+            past = torch.cat(done[-3:]) if done else torch.zeros(0, 3)
+            errors = [float((c[3 - len(past) : 3] - past).square().sum()) for c in chunks]
+            best = errors.index(min(errors))
+        assert torch.equal(got[0], chunks[best, 3 + n % 4])
+        done.append(got)
+    assert best != 0, "the choice makes a difference"
+    with pytest.raises(InputError, match="one by one"):
+        many.predict_action_chunk({STATE: observations(2).repeat(1, 2, 1)})
