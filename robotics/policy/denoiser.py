@@ -17,13 +17,11 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class DenoiserConfig(Frozen):
-    """The form of a denoiser."""
+class Form(Frozen):
+    """The form of a denoiser, but for what data say."""
 
     kind: Literal["decoder", "dit"] = "decoder"
     """Diffusion Policy's decoder, or a diffusion transformer."""
-    action_size: Count
-    observation_size: Count
     horizon: Count = 8
     """Actions of a chunk."""
     observation_steps: Count = 2
@@ -33,6 +31,13 @@ class DenoiserConfig(Frozen):
     hidden: Count = 128
     feed_ratio: Count = 4
     dropout: Share = 0.1
+
+
+class DenoiserConfig(Form):
+    """The form of a denoiser."""
+
+    action_size: Count
+    observation_size: Count
 
 
 Clock = Any

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from edge.core.config import Frozen
 from edge.training.optimiser import Optimiser
+from robotics.policy.denoiser import Count, Form
 from robotics.policy.policy import PolicyConfig
-
-Count = Annotated[int, Field(ge=1)]
-
-
-class Form(Frozen):
-    """What of a policy's form the demonstrations do not say."""
-
-    kind: Literal["decoder", "dit"] = "decoder"
-    horizon: Count = 8
-    observation_steps: Count = 2
-    layers: Count = 3
-    heads: Count = 4
-    hidden: Count = 128
-    feed_ratio: Count = 4
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 class PolicyRecipe(Frozen):

@@ -118,6 +118,7 @@ def test_the_candidate_with_the_truest_past_is_executed() -> None:
     states = list(torch.randn(9, 1, 5, generator=torch.Generator().manual_seed(0)))
     for p in (one, many):
         p.reset()
+    chosen = set()
     for n, s in enumerate(states):
         seen = torch.stack([states[max(0, n - k)] for k in (3, 2, 1, 0)], 1)
         got = many.select_action({STATE: s}, torch.Generator().manual_seed(n))
@@ -128,8 +129,9 @@ def test_the_candidate_with_the_truest_past_is_executed() -> None:
             past = torch.cat(done[-3:]) if done else torch.zeros(0, 3)
             errors = [float((c[3 - len(past) : 3] - past).square().sum()) for c in chunks]
             best = errors.index(min(errors))
+            chosen.add(best)
         assert torch.equal(got[0], chunks[best, 3 + n % 4])
         done.append(got)
-    assert best != 0, "the choice makes a difference"
+    assert chosen != {0}, "the choice makes a difference"
     with pytest.raises(InputError, match="one by one"):
         many.predict_action_chunk({STATE: observations(2).repeat(1, 2, 1)})

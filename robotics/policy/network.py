@@ -1,0 +1,100 @@
+"""What both denoisers are made of. Shapes: see `denoiser`; `h` heads, `D` = E / h, `R` rows."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edge.core.errors import InputError
+from robotics.policy.denoiser import DenoiserConfig
+
+UNITS = 3
+"""A layer's: self-attention, cross-attention, feed-forward network."""
+
+
+class Branches(nn.Module):
+    """The matrices of a layer's three branches."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        size, inner = config.hidden, config.hidden * config.feed_ratio
+        self.qkv, self.self_out = nn.Linear(size, 3 * size), nn.Linear(size, size)
+        self.q, self.kv, self.cross_out = nn.Linear(size, size), nn.Linear(size, 2 * size), nn.Linear(size, size)
+        self.up, self.down = nn.Linear(size, inner), nn.Linear(inner, size)
+
+
+class ActionNetwork(nn.Module):
+    """Noisy actions into rows of the hidden size, and what all units have in common."""
+
+    tokens: int
+    """That cross-attention looks at."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        """Raises InputError for a hidden size that the heads do not divide evenly."""
+        super().__init__()
+        size = config.hidden
+        if size % (2 * config.heads):
+            raise InputError(f"hidden {size}: must be a multiple of twice the {config.heads} heads; choose another size")
+        self.config = config
+        self.action_in, self.observation_in = nn.Linear(config.action_size, size), nn.Linear(config.observation_size, size)
+        self.action_place = nn.Parameter(torch.zeros(config.horizon, size))
+
+    def initialise(self, *places: nn.Parameter) -> None:
+        """Weights of N(0, 0.02), biases of zero, as in Diffusion Policy; `places` beside those of the actions."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        for place in (self.action_place, *places):
+            nn.init.normal_(place, std=0.02)
+
+    @property
+    def units(self) -> int:
+        return UNITS * self.config.layers
+
+    def embedded(self, actions: Tensor) -> Tensor:
+        """[B, H, A] -> [B, H, E]."""
+        return self.dropped(self.action_in(actions) + self.action_place)
+
+    def resting(self, added: Tensor) -> Tensor:
+        return added + (self.action_place + self.action_in.bias)
+
+    def rested(self, actions: Tensor, resting: Tensor) -> Tensor:
+        """Embedded actions and a sum of units, in one product."""
+        return torch.baddbmm(resting, actions, self.action_in.weight.T.expand(len(actions), -1, -1))
+
+    def flops(self, number: int, rows: int | None = None) -> int:
+        c = self.config
+        some, whole = 2 * c.hidden * (c.horizon if rows is None else rows), 2 * c.hidden * c.horizon
+        if number % UNITS == 0:
+            return whole * 3 * c.hidden + some * (c.hidden + 2 * c.horizon)  # every row's query, key and value
+        if number % UNITS == 1:
+            return some * (2 * c.hidden + 2 * self.tokens)
+        return some * 2 * c.feed_ratio * c.hidden
+
+    def flops_around(self) -> int:
+        c = self.config
+        return 2 * c.horizon * c.hidden * 2 * c.action_size
+
+    def split(self, x: Tensor) -> Tensor:
+        """[..., R, n E] -> [..., n h, R, D]: heads of queries, then of keys, then of values."""
+        return x.unflatten(-1, (-1, self.config.hidden // self.config.heads)).transpose(-2, -3)
+
+    def attended(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[..., h, R, D] -> [..., R, E]. mask: bool [R, rows of k], True where a row sees another."""
+        dropout = self.config.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(-2, -3).flatten(-2)
+
+    def dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.config.dropout, training=True) if self.training else x
+
+
+def wave(times: Tensor, size: int) -> Tensor:
+    """Sinusoidal embedding of times [...], [..., size]: sines, then cosines."""
+    half = size // 2
+    rates = torch.exp(torch.arange(half, device=times.device) * (-math.log(10000) / (half - 1)))
+    angles = times[..., None].float() * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
