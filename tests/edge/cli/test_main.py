@@ -12,8 +12,12 @@ from edge.cli.main import COMMANDS, run
 
 def test_surface() -> None:
     """Adding a command is a decision: it shows up here."""
-    names = {n if not isinstance(c, dict) else f"{n} {k}" for n, c in COMMANDS.items() for k in (c if isinstance(c, dict) else [0])}
-    assert names == {
+
+    def names(table: dict, *before: str) -> set[str]:
+        deeper = [names(c, *before, n) if isinstance(c, dict) else {" ".join([*before, n])} for n, c in table.items()]
+        return set().union(*deeper)
+
+    assert names(COMMANDS) == {
         "generate",
         "plan",
         "train",
@@ -25,6 +29,7 @@ def test_surface() -> None:
         "bench server",
         "bench render",
         "bench deadline",
+        "bench policy",
         "serve",
         "drive data",
         "drive submit",
@@ -32,6 +37,12 @@ def test_surface() -> None:
         "drive eval",
         "drive closed-loop",
         "drive teach",
+        "policy collect",
+        "policy train",
+        "policy eval",
+        "policy cache record",
+        "policy cache solve",
+        "policy cache report",
         "trace",
     }
 
