@@ -10,13 +10,14 @@ Shapes: see `denoiser`; `N` = 1 + O condition tokens, `h` heads, `D` = E / h.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robotics.policy.denoiser import DenoiserConfig
-from robotics.policy.network import UNITS, ActionNetwork, Branches, wave
+from robotics.policy.network import UNITS, ActionNetwork, Branches, Resting, wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,13 @@ class ActionDecoder(ActionNetwork):
     def finish(self, h: Tensor, condition: Tokens, step: int) -> Tensor:
         return self.head(self.norm(h))
 
-    def rest(self, actions: Tensor, resting: Tensor, condition: Tokens, step: int) -> Tensor:
-        norm, h = self.norm, self.rested(actions, resting)
-        return self.head(torch.layer_norm(h, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+    def resting(self, added: Tensor) -> tuple[Resting, Any]:
+        norm = self.norm
+        return self.base(added), (norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+    def rest(self, actions: Tensor, resting: tuple[Resting, Any], condition: Tokens, step: int) -> Tensor:
+        (base, weight, head_weight, head_bias), norm = resting
+        return F.linear(torch.layer_norm(torch.baddbmm(base, actions, weight), *norm), head_weight, head_bias)
 
     def _encoded(self, tokens: Tensor) -> Tensor:
         return self.encode_down(F.mish(self.encode_up(self.dropped(tokens))))

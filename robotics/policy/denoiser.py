@@ -80,11 +80,11 @@ class Denoiser(Protocol):
         """[B, H, E] -> prediction [B, H, A]."""
         ...
 
-    def resting(self, added: Tensor) -> Tensor:
+    def resting(self, added: Tensor) -> Any:
         """What `rest` needs of a sum of units' outputs [B, H, E]; good as long as that is."""
         ...
 
-    def rest(self, actions: Tensor, resting: Tensor, condition: Condition, step: int) -> Tensor:
+    def rest(self, actions: Tensor, resting: Any, condition: Condition, step: int) -> Tensor:
         """The prediction at a step that computes no unit: `finish` of `start` and the sum, in as few operations as can be."""
         ...
 

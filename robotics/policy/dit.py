@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robotics.policy.denoiser import DenoiserConfig
-from robotics.policy.network import UNITS, ActionNetwork, Branches, wave
+from robotics.policy.network import UNITS, ActionNetwork, Branches, Resting, wave
 
 NUMBERS = 3
 """Of a branch, for each feature: shift, scale, gate."""
@@ -108,5 +108,11 @@ class ActionDiT(ActionNetwork):
         shift, scale = condition.table.head
         return self.head(torch.addcmul(shift[step], F.layer_norm(h, h.shape[-1:]), scale[step]))
 
-    def rest(self, actions: Tensor, resting: Tensor, condition: Seen, step: int) -> Tensor:
-        return self.finish(self.rested(actions, resting), condition, step)
+    def resting(self, added: Tensor) -> Resting:
+        return self.base(added)
+
+    def rest(self, actions: Tensor, resting: Resting, condition: Seen, step: int) -> Tensor:
+        base, weight, head_weight, head_bias = resting
+        shift, scale = condition.table.head
+        h = torch.layer_norm(torch.baddbmm(base, actions, weight), base.shape[-1:])
+        return F.linear(torch.addcmul(shift[step], h, scale[step]), head_weight, head_bias)

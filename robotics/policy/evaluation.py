@@ -58,7 +58,7 @@ class Evaluation:
         self._account.parts[number, len(rows), h.shape[1]] += 1
         return self.denoiser.unit(number, h, self._condition, self.step, rows)
 
-    def rest(self, resting: Tensor) -> Tensor:
+    def rest(self, resting: Any) -> Tensor:
         """The prediction without a unit. resting: of `Denoiser.resting`."""
         self._account.around += 1
         return self.denoiser.rest(self.actions, resting, self._condition, self.step)

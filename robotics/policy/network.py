@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,17 @@ from robotics.policy.denoiser import DenoiserConfig
 
 UNITS = 3
 """A layer's: self-attention, cross-attention, feed-forward network."""
+
+
+class Resting(NamedTuple):
+    """What a step that computes no unit needs, looked up once and not at each: `base` holds all that is added to the product of
+    actions and `weight`, [B, H, E] and [B, A, E]; then the head's.
+    """
+
+    base: Tensor
+    weight: Tensor
+    head_weight: Tensor
+    head_bias: Tensor
 
 
 class Branches(nn.Module):
@@ -31,6 +43,7 @@ class ActionNetwork(nn.Module):
 
     tokens: int
     """That cross-attention looks at."""
+    head: nn.Linear
 
     def __init__(self, config: DenoiserConfig) -> None:
         """Raises InputError for a hidden size that the heads do not divide evenly."""
@@ -59,12 +72,9 @@ class ActionNetwork(nn.Module):
         """[B, H, A] -> [B, H, E]."""
         return self.dropped(self.action_in(actions) + self.action_place)
 
-    def resting(self, added: Tensor) -> Tensor:
-        return added + (self.action_place + self.action_in.bias)
-
-    def rested(self, actions: Tensor, resting: Tensor) -> Tensor:
-        """Embedded actions and a sum of units, in one product."""
-        return torch.baddbmm(resting, actions, self.action_in.weight.T.expand(len(actions), -1, -1))
+    def base(self, added: Tensor) -> Resting:
+        weight = self.action_in.weight.T.expand(len(added), -1, -1)
+        return Resting(added + (self.action_place + self.action_in.bias), weight, self.head.weight, self.head.bias)
 
     def flops(self, number: int, rows: int | None = None) -> int:
         c = self.config

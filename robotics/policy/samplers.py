@@ -71,16 +71,16 @@ class Sampler:
             out = predict(i, x)
             clean = None
             if r.to_clean or r.to_before:
-                clean = torch.add(x * r.at_x, out, alpha=r.at_out)
+                clean = torch.add(x, out, alpha=r.at_out / r.at_x)  # at_x of it: a factor of what it is multiplied by
                 if self.clip:
-                    clean = clean.clamp_(-1, 1)
+                    clean = clean.clamp_(-1 / r.at_x, 1 / r.at_x)
             x = torch.add(added[i], x, alpha=r.to_x) if r.to_noise else x * r.to_x
             if clean is not None:
-                x = x.add_(clean, alpha=r.to_clean)
+                x = x.add_(clean, alpha=r.to_clean * r.at_x)
             if r.to_out:
                 x = x.add_(out, alpha=r.to_out)
             if r.to_before and before is not None:
-                x = x.add_(before, alpha=r.to_before)
+                x = x.add_(before, alpha=r.to_before * self.rows[i - 1].at_x)
             before = clean
         return x
 

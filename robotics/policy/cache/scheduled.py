@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -28,9 +29,10 @@ class ScheduledCache:
         self.refreshes, self.steps = [sorted(set(at)) for at in refreshes], steps
         sets = [set(at) for at in refreshes]
         self._runs = [_runs([t in s for s in sets]) for t in range(steps)]
+        self._idle = [not any(t in s for s in sets) for t in range(steps)]
         self._kept: list[Tensor | None] = []
         self._sums: dict[tuple[int, int], Tensor] = {}
-        self._resting: Tensor | None = None
+        self._resting: Any = None
 
     def begin(self, denoiser: Denoiser, steps: int) -> None:
         if denoiser.units != len(self.refreshes):
@@ -40,14 +42,13 @@ class ScheduledCache:
         self._kept, self._sums, self._resting = [None] * denoiser.units, {}, None
 
     def evaluate(self, evaluation: Evaluation) -> Tensor:
-        runs = self._runs[evaluation.step]
-        if len(runs) == 1 and not runs[0][2]:
+        if self._idle[evaluation.step]:
             if self._resting is None:
-                self._resting = evaluation.denoiser.resting(self._sum(*runs[0][:2]))
+                self._resting = evaluation.denoiser.resting(self._sum(0, len(self.refreshes)))
             return evaluation.rest(self._resting)
         self._resting = None
         h = evaluation.start()
-        for first, end, refreshed in runs:
+        for first, end, refreshed in self._runs[evaluation.step]:
             if refreshed:
                 h = h + self._computed(first, h, evaluation)
             else:
