@@ -95,7 +95,7 @@ class PolicyEval:
         tasks = self.tasks or config.tasks
         entry = Entry(self.model, self.sampler or f"{config.sampler}:{config.steps}", self.cache)
         with TemporaryDirectory() as folder:
-            observations = prepared(self.model, config.tasks, Path(folder) / "observations.pt")
+            observations = prepared(self.model, Path(folder) / "observations.pt")
             acted = act([entry], tasks, self.episodes, self.limit, observations, workers=self.workers)[entry]
         rows = [row(t, [a for a in acted if a.outcome.task == t]) for t in tasks] + [row("all", acted)]
         settings = {"model": str(self.model), "sampler": entry.sampler, "cache": entry.cache, "limit": self.limit}

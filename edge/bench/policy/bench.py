@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from edge.bench import record
-from edge.bench.policy.entries import Bench, Entry, entries, fingerprints, prepared
+from edge.bench.policy.entries import Bench, Entry, entries, prepared
 from edge.bench.policy.screening import Screened, front, screen
 from edge.bench.policy.success import act, row
 from edge.bench.policy.timing import milliseconds, summary
@@ -24,6 +24,7 @@ from edge.training.state import write_bytes
 from robotics.policy.cache.catalogue import NONE
 from robotics.policy.cache.solve import METHODS
 from robotics.policy.calibration import gathered
+from robotics.policy.checkpoint import fingerprint, load
 
 JUDGED_ON, PASSED_OVER = 8, 1000
 """Observations of each task that entries are screened on, and episodes between those and the ones that caches are fitted on."""
@@ -39,12 +40,14 @@ def bench(
     """The result in the common form of a bench; `screened`: all entries, `rows`: those that acted. Raises what loading raises."""
     record.folder(out)
     torch.set_num_threads(1)
-    prints = {str(m): f for m, f in fingerprints(models)}
+    if len({m.name for m in models}) < len(models):
+        raise InputError(f"policies {' '.join(map(str, models))}: are told apart by the names of their folders; rename one")
+    prints = {str(m): fingerprint(load(m)) for m in models}
     marker = out / "policies.json"
     if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) != prints:
         raise InputError(f"{out}: holds the bench of other policies (see {marker.name}); choose another folder")
     write_bytes(marker, json.dumps(prints, indent=1).encode())
-    observations = prepared(models[0], (), out / "observations.pt")
+    observations = prepared(models[0], out / "observations.pt")
     here = Bench(observations)
     policy = here.policy(models[0])
     seen, done = gathered(policy, policy.config.tasks, JUDGED_ON, PASSED_OVER)
@@ -52,7 +55,7 @@ def bench(
     chosen = choose(screened)
     ms = milliseconds(here, chosen, seen, rounds, show)
     acted = act(chosen, policy.config.tasks, episodes, limit, observations, log=out / "episodes.jsonl", workers=workers, show=show)
-    slow = {m: summary(ms[e])["ms"] for e in chosen for m in [e.model] if e.sampler == "ddpm:100" and e.cache == NONE}
+    slow = {e.model: summary(ms[e])["ms"] for e in chosen if e.sampler == "ddpm:100" and e.cache == NONE}
     rows = []
     for e in chosen:
         by_task = {t: row(t, [a for a in acted[e] if a.outcome.task == t]) for t in policy.config.tasks}

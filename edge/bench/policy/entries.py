@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from edge.core.errors import InputError
 from robotics.policy.cache.base import Cache
 from robotics.policy.cache.catalogue import NONE, Fitting, make
 from robotics.policy.calibration import gathered
-from robotics.policy.checkpoint import fingerprint, load
+from robotics.policy.checkpoint import load
 from robotics.policy.policy import DiffusionPolicy
 
 FITTED_ON = 6
@@ -114,18 +114,13 @@ class Bench:
         return self._fittings[key]
 
 
-def prepared(model: Path, tasks: Sequence[str], file: Path) -> Path:
+def prepared(model: Path, file: Path) -> Path:
     """The file of observations that caches are fitted on, written if it is not there."""
     if not file.exists():
         policy = load(model)
-        seen, _ = gathered(policy, tasks or policy.config.tasks, FITTED_ON)
+        seen, _ = gathered(policy, policy.config.tasks, FITTED_ON)
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".partial")
         torch.save(seen, temporary)
         temporary.replace(file)
     return file
-
-
-def fingerprints(models: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    for m in models:
-        yield m, fingerprint(load(m))

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from edge.core.errors import MissingExtraError
 from robotics.policy.cache.bubbling import KINDS
 from robotics.policy.cache.schedule import Schedule
 from robotics.policy.cache.statistics import Statistics
 
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+except ImportError as e:
+    raise MissingExtraError("matplotlib", "drive", "drawing benches") from e
+
+MARKERS = "osD^vP*X"
 NAMES = {"self": "self-attention", "cross": "cross-attention", "feed": "feed-forward"}
 
 
@@ -69,7 +75,7 @@ def success(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
             x = [r[key] for r in chosen]
             y = np.array([r["success"] for r in chosen])
             error = np.abs(np.array([[r["success_low"], r["success_high"]] for r in chosen]).T - y)
-            style = {"color": f"C{n % 10}", "marker": "osD^vP*X"[n // 10 * 3 % 8 if method.endswith("none") else (n % 8)]}
+            style = {"color": f"C{n % 10}", "marker": MARKERS[n % len(MARKERS)]}
             ax.errorbar(x, y, yerr=error, label=method, capsize=2, linewidth=1, markersize=5, elinewidth=0.7, **style)
         ax.set_xscale("log")
         ax.set_xlabel(label)

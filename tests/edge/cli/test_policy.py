@@ -122,6 +122,9 @@ def test_what_is_refused(folder, capsys) -> None:
         told = capsys.readouterr().err.strip().splitlines()[-1]
         assert told.startswith("edge: ")
         assert said in told
+    again = folder / "again" / "nano"
+    assert run(["bench", "policy", "--model", str(folder / "nano"), str(again), "--out", str(folder / "two")]) == 2
+    assert "rename one" in capsys.readouterr().err
     assert run(["policy", "train", str(folder / "recipe.toml"), "--out", str(folder / "new"), "--resume"]) == 2
     assert run(["policy", "eval", "--model", str(folder)]) == 2
     assert "edge policy train" in capsys.readouterr().err
