@@ -42,6 +42,14 @@ def folder(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def statistics(folder) -> str:
+    out = str(folder / "s.safetensors")
+    told = ["policy", "cache", "record", "--model", str(folder / "nano"), "--sampler", "ddim:8", "--queries", "2", "--out", out]
+    assert run(told) == 0
+    return out
+
+
 def test_a_policy_is_evaluated(folder, capsys) -> None:
     args = ["policy", "eval", "--model", str(folder / "nano"), "--episodes", "2", "--limit", "9", "--workers", "1"]
     assert run([*args, "--sampler", "ddpm:20", "--cache", "uniform:5", "--json", str(folder / "eval.json")]) == 0
@@ -53,10 +61,7 @@ def test_a_policy_is_evaluated(folder, capsys) -> None:
     assert "drawer-open" in capsys.readouterr().out
 
 
-def test_a_schedule_from_record_to_picture(folder) -> None:
-    statistics = str(folder / "s.safetensors")
-    model = ["--model", str(folder / "nano")]
-    assert run(["policy", "cache", "record", *model, "--sampler", "ddim:8", "--queries", "2", "--out", statistics]) == 0
+def test_a_schedule_from_record_to_picture(folder, statistics) -> None:
     assert run(["policy", "cache", "solve", statistics, "--budget", "3", "--out", str(folder / "bac.json")]) == 0
     schedule = json.loads((folder / "bac.json").read_text())
     assert (schedule["method"], schedule["sampler"], schedule["steps"]) == ("bac", "ddim", 8)
@@ -68,7 +73,7 @@ def test_a_schedule_from_record_to_picture(folder) -> None:
     assert len(json.loads((folder / "report.json").read_text())["rows"]) == 6
 
 
-def test_a_bench_goes_on_where_it_was_stopped(folder, monkeypatch) -> None:
+def test_a_bench_goes_on_where_it_was_stopped(folder, statistics, monkeypatch) -> None:
     monkeypatch.setattr(entries_module, "FEW_STEPS", (2,))
     monkeypatch.setattr(entries_module, "GRID", {"ddpm:100": {"bac": (3,), "uniform": (3, 80)}})
     monkeypatch.setattr(entries_module, "FITTED_ON", 2)
@@ -104,7 +109,7 @@ def test_a_bench_goes_on_where_it_was_stopped(folder, monkeypatch) -> None:
     second = (out / "episodes.jsonl").read_text()
     assert second.startswith(first)
     assert len(second.splitlines()) == 2 * len(first.splitlines())
-    report = ["policy", "cache", "report", str(folder / "s.safetensors"), "--budget", "3", "--out", str(folder / "report")]
+    report = ["policy", "cache", "report", statistics, "--budget", "3", "--out", str(folder / "report")]
     assert run([*report, "--bench", str(folder / "bench.json")]) == 0
     assert (folder / "report" / "success.png").exists()
 
