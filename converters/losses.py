@@ -14,7 +14,7 @@ from torch import Tensor
 
 from converters.recipe import Weights
 from decoding.scaffold import Scaffold
-from decoding.template import Choice, FreeText, Number
+from decoding.template import Chars, Choice, FreeText, JsonNumber, Number
 from edge.core.errors import UnknownNameError
 
 
@@ -37,7 +37,8 @@ def check_sections(names: Iterable[str], known: Iterable[str], where: str) -> No
 def row_weights(scaffold: Scaffold, weights: Weights) -> Tensor:
     """AR stage: weight of each answer row, float32 [N]: kind of the hole (or frozen) times section."""
     out = torch.full((len(scaffold),), weights.frozen)
-    kinds = {Number: weights.number, Choice: weights.choice, FreeText: weights.free}
+    number = weights.number
+    kinds = {Number: number, JsonNumber: number, Chars: number, Choice: weights.choice, FreeText: weights.free}
     for (start, end), (_, hole) in zip(scaffold.holes, scaffold.template.holes(), strict=True):
         out[start:end] = torch.where(scaffold.frozen[start:end], weights.frozen, kinds[type(hole)])
     for s in scaffold.sections:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from decoding.canvas import constrained
+from decoding.canvas import constrained, prefill
 from decoding.flow import Flow
 from decoding.fork import lineage, together, up_to
 from decoding.grammar import Grammar
@@ -24,8 +24,9 @@ from edge import stopping, tuned
 from edge.core.blockspec import BlockSpec
 from edge.core.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
 from edge.core.recent import Recent
-from edge.core.types import Canvas
+from edge.core.types import Canvas, Strategy
 from edge.course import Course
+from edge.encoded import ANSWER_ROOM, Encoded
 from edge.generation import Generation
 from edge.models.backbone import Backbone, ImageFeatures
 from edge.models.images import fingerprint, read_image
@@ -172,6 +173,32 @@ class Engine:
         clock.done()
         return answer
 
+    def encode(self, prompt: Sequence[int] | Sequence[Message], *, images: Sequence[Any] = ()) -> Encoded:
+        """Put a prompt into the cache and say what the layers keep of it. With `reuse`, a following `generate` of the same prompt
+        and images goes on from there.
+
+        Raises InputError for bad prompts and images, UnsupportedError for a checkpoint that does not keep a prompt as a whole.
+        """
+        if self.spec.prompt == "block" and self.spec.grid_origin == "absolute":
+            raise UnsupportedError("this checkpoint's last prompt rows share a block with the answer; encode with one whose do not")
+        clock = _Clock()
+        ids, features = self._prompt(prompt, images)
+        clock.lap("vision")
+        room = min(ANSWER_ROOM, max(1, self.backbone.max_positions - len(ids)))
+        canvas = self._canvas(ids, None, room, None)
+        session, canvas.kept = self._session_for(ids, features, len(canvas), SCRATCH + 2 * room)
+        cached = canvas.kept
+        for _ in run(_only_prefill(canvas, self.spec), session):
+            pass
+        values = session.tape.trunk_values()[:, :, : len(ids)].permute(2, 0, 1, 3).flatten(1).float().cpu()
+        clock.lap("prefill")
+        return Encoded(values, ids.tolist(), cached, clock.laps)
+
+    def forget(self) -> None:
+        """The next request computes all anew, to the bit as the first one of an engine."""
+        self._session = None
+        self._views = Recent(VIEWS)
+
     def _most(self, compiled: Compiled | None, prompt_rows: int) -> int:
         """Tokens of an answer of which nobody said how long it may be."""
         if isinstance(compiled, Scaffold | Flow):
@@ -310,6 +337,10 @@ class Engine:
         if not any((self.path / f).exists() for f in TOKENIZER_FILES):
             return ""
         return self.tokenizer.decode([t for t in tokens if t != self.spec.pad_token_id])
+
+
+def _only_prefill(canvas: Canvas, spec: BlockSpec) -> Strategy:
+    yield from prefill(canvas, spec)
 
 
 @dataclass(frozen=True, slots=True)

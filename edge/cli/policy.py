@@ -18,6 +18,10 @@ class PolicyCollect:
     """Tasks of Meta-World, without their version; the six of the shipped policies if none is named."""
     episodes: int = 200
     """Tried of each task; those in which the expert fails are left out."""
+    first: int = 0
+    """Seed of the first episode."""
+    pictures: int = 0
+    """Pixels of a picture's side, a multiple of 28; 0: none. They come with instructions and answers, to train a model on."""
     workers: int = 2
     """Processes."""
 
@@ -25,9 +29,11 @@ class PolicyCollect:
         import sys
 
         from robotics.policy.collect import collect
+        from robotics.policy.instructions import SEEN_TASKS
         from robotics.policy.metaworld import TASKS
 
-        meta = collect(self.tasks or TASKS, self.episodes, self.out, workers=self.workers)
+        tasks = self.tasks or (SEEN_TASKS if self.pictures else TASKS)
+        meta = collect(tasks, self.episodes, self.out, first=self.first, size=self.pictures, workers=self.workers)
         for task in meta["tasks"]:
             kept, frames = meta["kept"][task], meta["frames"][task]
             print(f"edge: {task}: {kept} of {self.episodes} episodes, {frames} frames", file=sys.stderr)
@@ -77,6 +83,10 @@ class PolicyEval:
     """SAMPLER:STEPS, such as ddim:10, ddpm:100, dpm:8 or flow:10, in place of the policy's own."""
     cache: str = "none"
     """METHOD:NUMBER, such as bac:5, uniform:10, taylor:4 or zeus:3."""
+    words: str | None = None
+    """What a policy that sees is told in place of the task's own words; "" for nothing."""
+    blind: bool = False
+    """Show black pictures to a policy that sees."""
     workers: int = 2
     """Processes, of one thread each."""
     json: Path | None = None
@@ -89,16 +99,20 @@ class PolicyEval:
         from edge.bench.policy.entries import Entry, prepared
         from edge.bench.policy.success import act, row
         from edge.bench.policy.table import show
+        from edge.core.errors import InputError
         from robotics.policy.checkpoint import load
 
         config = load(self.model).config
         tasks = self.tasks or config.tasks
-        entry = Entry(self.model, self.sampler or f"{config.sampler}:{config.steps}", self.cache)
+        if config.sight is None and (self.words is not None or self.blind):
+            raise InputError(f"{self.model}: a policy that neither sees nor is told; leave out --words and --blind")
+        entry = Entry(self.model, self.sampler or f"{config.sampler}:{config.steps}", self.cache, self.words, self.blind)
         with TemporaryDirectory() as folder:
-            observations = prepared(self.model, Path(folder) / "observations.pt")
+            observations = prepared(self.model, Path(folder) / "queries.safetensors")
             acted = act([entry], tasks, self.episodes, self.limit, observations, workers=self.workers)[entry]
         rows = [row(t, [a for a in acted if a.outcome.task == t]) for t in tasks] + [row("all", acted)]
         settings = {"model": str(self.model), "sampler": entry.sampler, "cache": entry.cache, "limit": self.limit}
+        settings |= {"words": self.words, "blind": self.blind}
         result = record.report("policy-eval", rows, **settings, workers=self.workers)
         show(result)
         record.write(result, self.json)

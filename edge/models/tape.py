@@ -314,6 +314,12 @@ class Tape:
         slots[self._holes] = False
         return self._order[: self._end][slots], self._branch[: self._end][slots], self._position[: self._end][slots]
 
+    def trunk_values(self) -> Tensor:
+        """Values of the trunk's kept rows in the order of their positions, a copy: [layers, Hkv, rows, D]."""
+        slots = ((self._branch == TRUNK) & (self._order != DEAD_ORDER)).nonzero().flatten()
+        slots = slots[self._position[slots].argsort()]
+        return self.store[:, self._heads :, slots.to(self.store.device)]
+
     def line(self, branch: int) -> list[int]:
         """`branch` and the branches above it, nearest first."""
         out = []

@@ -1,6 +1,7 @@
 """A policy as a folder: `policy.json` and its weights, among them the limits of its normalisers.
 
-Its fingerprint is that of form and weights: what a cache schedule was solved for.
+A policy that sees has its vision-language model in a folder inside. Its fingerprint is that of the denoiser's form and weights:
+what a cache schedule was solved for.
 """
 
 from __future__ import annotations
@@ -21,15 +22,22 @@ from edge.core.errors import CheckpointError
 from edge.training.state import write_bytes, write_tensors
 from robotics.policy.policy import DiffusionPolicy, PolicyConfig
 
-CONFIG_FILE, WEIGHTS_FILE = "policy.json", "model.safetensors"
+CONFIG_FILE, WEIGHTS_FILE, MODEL_FOLDER = "policy.json", "model.safetensors", "vlm"
 
 
-def save(policy: DiffusionPolicy, folder: str | Path, weights: Mapping[str, Tensor] | None = None) -> None:
-    """Write a policy; weights: parameters that take the place of its own (averaged ones)."""
+def save(
+    policy: DiffusionPolicy, folder: str | Path, weights: Mapping[str, Tensor] | None = None, precision: torch.dtype | None = None
+) -> None:
+    """Write a policy; weights: parameters that take the place of its own (averaged ones); precision: of parameters, where it is not
+    to be their own: limits of normalisers stay as they are. The model of a policy that sees is not written.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / CONFIG_FILE, (policy.config.model_dump_json(indent=2) + "\n").encode())
-    write_tensors(folder / WEIGHTS_FILE, {**policy.state_dict(), **(weights or {})}, {"format": "pt"})
+    tensors = {**policy.state_dict(), **(weights or {})}
+    if precision is not None:
+        tensors |= {name: tensors[name].to(precision) for name, _ in policy.named_parameters()}
+    write_tensors(folder / WEIGHTS_FILE, tensors, {"format": "pt"})
 
 
 def load(folder: str | Path) -> DiffusionPolicy:
@@ -43,13 +51,19 @@ def load(folder: str | Path) -> DiffusionPolicy:
         ) from None
     except ValidationError as e:
         raise CheckpointError(f"{folder / CONFIG_FILE}: {explain(e)}") from None
-    policy = DiffusionPolicy(config)
+    policy = DiffusionPolicy(config) if config.sight is None else _seeing(config, folder / MODEL_FOLDER)
     try:
         policy.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, SafetensorError, RuntimeError) as e:
         first = str(e).splitlines()[0]
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: not the weights of this policy ({first}); copy the folder anew") from None
     return policy.eval()
+
+
+def _seeing(config: PolicyConfig, model: Path) -> DiffusionPolicy:
+    from robotics.policy.vla import VLAPolicy  # brings the engine, which policies without a model do not need
+
+    return VLAPolicy(config, model)
 
 
 def fingerprint(policy: DiffusionPolicy) -> str:

@@ -21,10 +21,13 @@ from edge.core.children import follow_parent
 from edge.core.errors import InputError
 from edge.core.progress import progress
 from edge.training.state import write_bytes
+from robotics.policy import pictures
+from robotics.policy.camera import Camera
 from robotics.policy.demonstrations import META_FILE, SCHEMA
+from robotics.policy.instructions import job
 from robotics.policy.metaworld import TRAIN_SEEDS, Arena
 
-F32 = NDArray[np.float32]
+F32, U8 = NDArray[np.float32], NDArray[np.uint8]
 NOISE = (0.0, 0.1, 0.3)
 """Standard deviations of what is added to executed actions, one episode after the other."""
 LIMIT, AFTER = 300, 8
@@ -35,43 +38,63 @@ TAKEN = 5
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """observations: [T, F]; actions: [T, A]."""
+    """observations: [T, F]; actions: [T, A]; images: [T, size, size, 3] where there was a camera."""
 
     seed: int
     observations: F32
     actions: F32
+    images: U8 | None = None
 
 
-def demonstrate(arena: Arena, seed: int, noise: float, limit: int = LIMIT, after: int = AFTER) -> Episode | None:
+def demonstrate(
+    arena: Arena, seed: int, noise: float, limit: int = LIMIT, after: int = AFTER, camera: Camera | None = None
+) -> Episode | None:
     """One episode; None where the expert does not succeed in time."""
     rng = np.random.default_rng([seed, 1])
     seen, expert = arena.reset(seed), arena.expert()
-    observations, actions, left = [], [], None
+    observations, actions, images, left = [], [], [], None
     for _ in range(limit):
         action = expert()
         observations.append(seen)
         actions.append(action)
+        if camera is not None:
+            images.append(camera())
         seen, done = arena.step(action + rng.normal(0, noise, action.shape).astype(np.float32))
         left = after if left is None and done else left
         if left is not None:
             if left == 0:
-                return Episode(seed, np.stack(observations), np.stack(actions))
+                return Episode(seed, np.stack(observations), np.stack(actions), np.stack(images) if images else None)
             left -= 1
     return None
 
 
-def collect(tasks: Sequence[str], episodes: int, out: str | Path, *, workers: int = 1, show: bool = True) -> dict[str, Any]:
-    """Write a folder of demonstrations, `episodes` tried of every task; returns its `meta.json`.
+def collect(
+    tasks: Sequence[str],
+    episodes: int,
+    out: str | Path,
+    *,
+    first: int = TRAIN_SEEDS,
+    size: int = 0,
+    workers: int = 1,
+    show: bool = True,
+) -> dict[str, Any]:
+    """Write a folder of demonstrations, `episodes` tried of every task from seed `first` on; returns its `meta.json`.
 
-    Goes on where it was stopped: a task that is written stays. Raises InputError for a folder of something else and fewer than one
-    episode or worker, UnknownNameError for a task.
+    size: of a picture of every frame, in pixels; they are written to `pictures` with instructions and answers. Goes on where it was
+    stopped: a task that is written stays. Raises InputError for a folder of something else and fewer than one episode or worker,
+    UnknownNameError for a task, UnsupportedError where no pictures can be drawn.
     """
     out = Path(out)
     if episodes < 1 or workers < 1:
         raise InputError(f"{episodes} episodes by {workers} workers: give at least one of each")
     for task in tasks:
-        Arena(task, tasks)  # refused before anything slow begins
-    wanted = {"schema": SCHEMA, "tasks": list(tasks), "episodes": episodes, "noise": list(NOISE), "first_seed": TRAIN_SEEDS}
+        arena = Arena(task, tasks)  # refused before anything slow begins
+        if size:
+            job(task)
+            Camera(arena, size)
+    wanted = {"schema": SCHEMA, "tasks": list(tasks), "episodes": episodes, "noise": list(NOISE), "first_seed": first}
+    if size:
+        wanted["size"] = size
     asked = out / "asked.json"
     if asked.exists():
         if json.loads(asked.read_text(encoding="utf-8")) != wanted:
@@ -81,36 +104,38 @@ def collect(tasks: Sequence[str], episodes: int, out: str | Path, *, workers: in
     out.mkdir(parents=True, exist_ok=True)
     write_bytes(asked, json.dumps(wanted).encode())
     missing = [t for t in tasks if not (out / f"{t}.npz").exists()]
-    takes = [
-        (tuple(tasks), t, range(n, min(n + TAKEN, TRAIN_SEEDS + episodes)))
-        for t in missing
-        for n in range(TRAIN_SEEDS, TRAIN_SEEDS + episodes, TAKEN)
-    ]
+    end = first + episodes
+    takes = [(tuple(tasks), t, range(n, min(n + TAKEN, end)), size) for t in missing for n in range(first, end, TAKEN)]
     found: dict[str, list[Episode]] = {t: [] for t in missing}
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), follow_parent) as pool:
-        for (_, task, seeds), got in zip(takes, progress(pool.map(_take, takes), len(takes), "collecting", show), strict=True):
+        for (_, task, seeds, _), got in zip(takes, progress(pool.map(_take, takes), len(takes), "collecting", show), strict=True):
             found[task] += [e for e in got if e is not None]
-            if seeds.stop == TRAIN_SEEDS + episodes:
+            if seeds.stop == end:
                 _write(out / f"{task}.npz", task, found.pop(task), episodes)
     meta = {**wanted, "kept": {}, "frames": {}, "dropped": {f"the expert does not succeed within {LIMIT} steps": {}}}
     for task in tasks:
         with np.load(out / f"{task}.npz") as f:
             meta["kept"][task], meta["frames"][task] = len(f["starts"]), len(f["actions"])
         next(iter(meta["dropped"].values()))[task] = episodes - meta["kept"][task]
+    if size:
+        pictures.write(out, tasks)
     write_bytes(out / META_FILE, (json.dumps(meta, indent=2) + "\n").encode())
     return meta
 
 
-def _take(take: tuple[tuple[str, ...], str, Sequence[int]]) -> list[Episode | None]:
-    tasks, task, seeds = take
+def _take(take: tuple[tuple[str, ...], str, Sequence[int], int]) -> list[Episode | None]:
+    tasks, task, seeds, size = take
     arena = Arena(task, tasks)
-    return [demonstrate(arena, seed, NOISE[seed % len(NOISE)]) for seed in seeds]
+    camera = Camera(arena, size) if size else None
+    return [demonstrate(arena, seed, NOISE[seed % len(NOISE)], camera=camera) for seed in seeds]
 
 
 def _write(path: Path, task: str, episodes: Sequence[Episode], tried: int) -> None:
     if not episodes:
         raise InputError(f"{task}: its expert did not succeed in any of {tried} episodes; choose another task, or more episodes")
     starts = np.cumsum([0] + [len(e.actions) for e in episodes[:-1]])
+    if episodes[0].images is not None:
+        np.save(path.with_suffix(".images.npy"), np.concatenate([e.images for e in episodes if e.images is not None]))
     temporary = path.with_suffix(".partial")
     with temporary.open("wb") as f:
         np.savez(

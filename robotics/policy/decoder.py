@@ -46,15 +46,17 @@ class ActionDecoder(ActionNetwork):
         """Raises InputError for a hidden size that the heads do not divide evenly."""
         super().__init__(config)
         size = config.hidden
-        self.tokens = 1 + config.observation_steps
-        self.condition_place = nn.Parameter(torch.zeros(self.tokens, size))
+        self.tokens = 1 + self.seen
+        self.condition_place = nn.Parameter(torch.zeros(1 + config.observation_steps, size))
         self.encode_up, self.encode_down = nn.Linear(size, 4 * size), nn.Linear(4 * size, size)
         self._layers = [Layer(config) for _ in range(config.layers)]
         self.layers = nn.ModuleList(self._layers)
         self.norm, self.head = nn.LayerNorm(size), nn.Linear(size, config.action_size)
         rows = torch.arange(config.horizon)[:, None]
         self.register_buffer("causal", rows >= rows.T, persistent=False)
-        self.register_buffer("sees", rows >= torch.arange(self.tokens)[None] - 1, persistent=False)
+        memory = torch.ones(config.horizon, config.memory_rows, dtype=torch.bool)  # is of now: all actions see it
+        sees = torch.cat([rows >= torch.arange(1 + config.observation_steps)[None] - 1, memory], dim=1)
+        self.register_buffer("sees", sees, persistent=False)
         self.initialise(self.condition_place)
 
     def clock(self, times: Tensor) -> list[Tensor]:
@@ -62,8 +64,8 @@ class ActionDecoder(ActionNetwork):
         token = self._encoded(wave(times, self.config.hidden).to(self.head.weight.dtype) + self.condition_place[0])
         return [layer.kv(token) for layer in self._layers]
 
-    def condition(self, observations: Tensor, clock: list[Tensor]) -> Tokens:
-        seen = self._encoded(self.observation_in(observations) + self.condition_place[1:])  # [B, O, E]
+    def condition(self, observations: Tensor, clock: list[Tensor], memory: Tensor | None = None) -> Tokens:
+        seen = self._encoded(self.observed(observations, self.condition_place[1:], memory))  # [B, O + M, E]
         keys, values = [], []
         for layer, at_time in zip(self._layers, clock, strict=True):
             at_time = at_time.unsqueeze(2).expand(-1, len(seen), -1, -1)

@@ -1,7 +1,7 @@
 """What a denoiser is: residual units between an embedding and a head, which a cache may compute or take over one by one.
 
 Shapes: `B` batch, `H` actions of the horizon, `A` action size, `O` observation tokens, `F` features of an observation, `E` hidden
-size, `S` denoising steps, `U` units.
+size, `S` denoising steps, `U` units, `M` rows of a memory of width `W`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ class Form(Frozen):
     hidden: Count = 128
     feed_ratio: Count = 4
     dropout: Share = 0.1
+    memory_rows: Annotated[int, Field(ge=0)] = 0
+    """M: rows that cross-attention sees beside the observations, such as those of a vision-language model."""
+    memory_size: Annotated[int, Field(ge=0)] = 0
 
 
 class DenoiserConfig(Form):
@@ -60,8 +63,8 @@ class Denoiser(Protocol):
         """times: float [S, 1] for all of a batch, or [S, B] for each of its samples."""
         ...
 
-    def condition(self, observations: Tensor, clock: Clock) -> Condition:
-        """observations: [B, O, F]."""
+    def condition(self, observations: Tensor, clock: Clock, memory: Tensor | None = None) -> Condition:
+        """observations: [B, O, F]; memory: [B, M, W], if the form has one."""
         ...
 
     def spread(self, condition: Condition, count: int) -> Condition:

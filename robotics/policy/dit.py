@@ -53,8 +53,8 @@ class ActionDiT(ActionNetwork):
         """Raises InputError for a hidden size that the heads do not divide evenly."""
         super().__init__(config)
         size = config.hidden
-        self.tokens = config.observation_steps
-        self.observation_place = nn.Parameter(torch.zeros(self.tokens, size))
+        self.tokens = self.seen
+        self.observation_place = nn.Parameter(torch.zeros(config.observation_steps, size))
         self.observation_up, self.observation_down = nn.Linear(size, 4 * size), nn.Linear(4 * size, size)
         self.time_up, self.time_down = nn.Linear(size, size), nn.Linear(size, size)
         self._layers = [Layer(config) for _ in range(config.layers)]
@@ -74,9 +74,9 @@ class ActionDiT(ActionNetwork):
         shift, scale = self.head_time(at).unsqueeze(-2).chunk(2, dim=-1)
         return Table(units, (shift, 1 + scale))
 
-    def condition(self, observations: Tensor, clock: Table) -> Seen:
-        seen = self.dropped(self.observation_in(observations) + self.observation_place)
-        seen = self.observation_down(F.mish(self.observation_up(seen)))  # [B, O, E]
+    def condition(self, observations: Tensor, clock: Table, memory: Tensor | None = None) -> Seen:
+        seen = self.dropped(self.observed(observations, self.observation_place, memory))
+        seen = self.observation_down(F.mish(self.observation_up(seen)))  # [B, O + M, E]
         pairs = [self.split(layer.kv(seen)).chunk(2, dim=-3) for layer in self._layers]
         return Seen(clock, [k for k, _ in pairs], [v for _, v in pairs])
 

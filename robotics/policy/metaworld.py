@@ -6,6 +6,9 @@ policy, 1 for the one at hand. Actions are [4], hand motion and gripper, within 
 
 from __future__ import annotations
 
+import ctypes.util
+import os
+import sys
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +21,8 @@ from edge.core.errors import MissingExtraError, UnknownNameError
 
 F32 = NDArray[np.float32]
 warnings.filterwarnings("ignore", message="Constant", module="metaworld")  # experts warn of large constants at every step
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):  # MuJoCo decides when it is imported, and would look for a screen
+    os.environ.setdefault("MUJOCO_GL", "osmesa" if ctypes.util.find_library("OSMesa") else "egl")
 
 TASKS = ("drawer-open", "button-press-topdown", "window-open", "pick-place", "peg-insert-side", "assembly")
 """Three that small policies saturate, and three that they do not."""
@@ -53,6 +58,11 @@ class Arena:
         """The next observation, and whether the task is done."""
         self.seen, _, _, _, told = self._env.step(np.clip(action, -1, 1))
         return self._observation(), bool(told["success"])
+
+    @property
+    def simulation(self) -> tuple[Any, Any]:
+        """MuJoCo's model and data."""
+        return self._env.model, self._env.data
 
     def expert(self) -> Expert:
         """The scripted expert of this task."""

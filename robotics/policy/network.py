@@ -1,4 +1,7 @@
-"""What both denoisers are made of. Shapes: see `denoiser`; `h` heads, `D` = E / h, `R` rows."""
+"""What both denoisers are made of. Shapes: see `denoiser`; `h` heads, `D` = E / h, `R` rows.
+
+Where there is a memory, its rows are normed, brought to the hidden size, told their place, and then seen as observations are.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,10 @@ class ActionNetwork(nn.Module):
         self.config = config
         self.action_in, self.observation_in = nn.Linear(config.action_size, size), nn.Linear(config.observation_size, size)
         self.action_place = nn.Parameter(torch.zeros(config.horizon, size))
+        self.seen = config.observation_steps + config.memory_rows
+        if config.memory_rows:
+            self.memory_norm, self.memory_in = nn.LayerNorm(config.memory_size), nn.Linear(config.memory_size, size)
+            self.memory_place = nn.Parameter(torch.zeros(config.memory_rows, size))
 
     def initialise(self, *places: nn.Parameter) -> None:
         """Weights of N(0, 0.02), biases of zero, as in Diffusion Policy; `places` beside those of the actions."""
@@ -61,8 +68,15 @@ class ActionNetwork(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        for place in (self.action_place, *places):
+        for place in (self.action_place, *places, *([self.memory_place] if self.config.memory_rows else [])):
             nn.init.normal_(place, std=0.02)
+
+    def observed(self, observations: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
+        """[B, O, F] and [B, M, W] -> [B, O + M, E], not yet encoded."""
+        seen = self.observation_in(observations) + place
+        if memory is None:
+            return seen
+        return torch.cat([seen, self.memory_in(self.memory_norm(memory)) + self.memory_place], dim=1)
 
     @property
     def units(self) -> int:

@@ -24,10 +24,19 @@ from robotics.policy.dit import ActionDiT
 from robotics.policy.evaluation import Account, Evaluation
 from robotics.policy.normaliser import Normaliser
 from robotics.policy.samplers import FLOW_SCALE, TRAIN_STEPS, Sampler, kept, sampler
-from robotics.policy.types import STATE
+from robotics.policy.types import STATE, Queries
 
 KINDS: dict[str, Callable[[DenoiserConfig], Any]] = {"decoder": ActionDecoder, "dit": ActionDiT}
 """Modules that are a `Denoiser`."""
+
+
+class Sight(Frozen):
+    """How a policy sees: see `vla`."""
+
+    image_size: Annotated[int, Field(ge=28)] = 112
+    """Pixels of a picture's side."""
+    frames: Annotated[int, Field(ge=1)] = 1
+    """Pictures that it has in mind: the newest, and those of the chunks before."""
 
 
 class PolicyConfig(Frozen):
@@ -45,6 +54,7 @@ class PolicyConfig(Frozen):
     past-token prediction, arXiv 2505.09561)."""
     tasks: tuple[str, ...] = ()
     """What it learnt to do, in the order of the features that say what is to be done."""
+    sight: Sight | None = None
 
 
 class DiffusionPolicy(nn.Module):
@@ -89,7 +99,7 @@ class DiffusionPolicy(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
         """The loss and what it is made of. batch: `observation.state` [B, O, F] and `action` [B, H, A], as the robot has them;
-        `weight` [B, H], if given: what an action counts.
+        `memory` [B, M, W], if the form has one; `weight` [B, H], if given: what an action counts.
         """
         seen, actions = self.observations(batch[STATE]), self.actions(batch["action"])
         noise = torch.randn(actions.shape, generator=generator)
@@ -100,7 +110,7 @@ class DiffusionPolicy(nn.Module):
             t = torch.randint(TRAIN_STEPS, (len(actions),), generator=generator)
             share = self._kept[t][:, None, None]
             noisy, target, times = share.sqrt() * actions + (1 - share).sqrt() * noise, noise, t.float()
-        condition = self.denoiser.condition(seen, self.denoiser.clock(times[None]))
+        condition = self.denoiser.condition(seen, self.denoiser.clock(times[None]), batch.get("memory"))
         out = NoCache().evaluate(Evaluation(self.denoiser, noisy, condition, 0, Account()))
         errors = F.mse_loss(out, target, reduction="none").mean(-1)
         weight = batch.get("weight", torch.ones_like(errors))
@@ -110,28 +120,32 @@ class DiffusionPolicy(nn.Module):
     # --- acting -----------------------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
-        """The whole horizon, [B, H, A], in the robot's units. observations: [B, O, F], or [1, O, F] that all of the noise's batch
-        share; noise: as of `Sampler.run`.
+    def sample(self, asked: Queries | Tensor, noise: Tensor) -> Tensor:
+        """The whole horizon, [B, H, A], in the robot's units. asked: B queries, or one that all of the noise's batch share (or
+        their observations alone, [B, O, F]); noise: as of `Sampler.run`.
 
-        Raises InputError for observations of another form, or that are not finite.
+        Raises InputError for observations or a memory of another form, or that are not finite.
         """
-        d = self.config.denoiser
-        if observations.shape[1:] != (d.observation_steps, d.observation_size):
-            want = f"[B, {d.observation_steps}, {d.observation_size}]"
-            raise InputError(
-                f"observations: must have shape {want}: got {list(observations.shape)}; send the last ones, newest last"
-            )
-        if not bool(observations.isfinite().all()):
-            raise InputError("observations: hold NaN or infinity; send what the sensors measured before, or stop the robot")
-        observations = observations.to(self._dtype)
-        condition = self.denoiser.condition(self.observations(observations), self.clock)
-        if noise.shape[1] != len(observations):
+        condition = self.condition(asked)
+        if noise.shape[1] != len(asked):
             condition = self.denoiser.spread(condition, noise.shape[1])
         cache, denoiser, account = self.cache, self.denoiser, self.account
         cache.begin(denoiser, len(self.sampler))
         out = self.sampler.run(lambda i, x: cache.evaluate(Evaluation(denoiser, x, condition, i, account)), noise)
         return self.actions.back(out.clamp(-1, 1))
+
+    def condition(self, asked: Queries | Tensor) -> Any:
+        """What the denoiser makes of queries, for all steps. Raises as `sample`."""
+        if isinstance(asked, Tensor):
+            asked = Queries(asked)
+        d = self.config.denoiser
+        _check("observations", asked.observations, (d.observation_steps, d.observation_size), "send the last ones, newest last")
+        memory = asked.memory
+        if memory is not None or d.memory_rows:
+            memory = torch.empty(0) if memory is None else memory
+            _check("memory", memory, (d.memory_rows, d.memory_size), "send what the policy's own model makes of picture and words")
+            memory = memory.to(self._dtype)
+        return self.denoiser.condition(self.observations(asked.observations.to(self._dtype)), self.clock, memory)
 
     @property
     def clock(self) -> Any:
@@ -156,16 +170,20 @@ class DiffusionPolicy(nn.Module):
         self._waiting: deque[Tensor] = deque()
         self._done: deque[Tensor] = deque(maxlen=self.config.denoiser.observation_steps - 1)
 
-    def predict_action_chunk(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+    def predict_action_chunk(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Tensor:
         state = batch[STATE]
-        return self._chunk(self._with_history(state) if state.ndim == 2 else state, generator)
+        return self._chunk(self.asked(self._with_history(state) if state.ndim == 2 else state, batch), generator)
 
-    def select_action(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+    def select_action(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Tensor:
         seen = self._with_history(batch[STATE])
         if not self._waiting:
-            self._waiting.extend(self._chunk(seen, generator).unbind(1))
+            self._waiting.extend(self._chunk(self.asked(seen, batch), generator).unbind(1))
         self._done.append(self._waiting.popleft())
         return self._done[-1]
+
+    def asked(self, observations: Tensor, batch: Mapping[str, Any]) -> Queries:
+        """The queries of a batch with its history [B, O, F]."""
+        return Queries(observations)
 
     def infer(self, obs: Mapping[str, Any]) -> dict[str, Any]:
         state = torch.as_tensor(obs["state"], dtype=torch.float32)
@@ -176,11 +194,11 @@ class DiffusionPolicy(nn.Module):
         self._seen.extend([state] * (1 if self._seen else self.config.denoiser.observation_steps))
         return torch.stack(list(self._seen), dim=1)
 
-    def _chunk(self, observations: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _chunk(self, asked: Queries, generator: torch.Generator | None) -> Tensor:
         start, count = self.config.denoiser.observation_steps - 1, self.config.candidates
-        if count > 1 and len(observations) > 1:
-            raise InputError(f"candidates {count}: are chosen among for one robot: got {len(observations)}; ask one by one")
-        found = self.sample(observations, self.noise(len(observations) * count, generator))
+        if count > 1 and len(asked) > 1:
+            raise InputError(f"candidates {count}: are chosen among for one robot: got {len(asked)}; ask one by one")
+        found = self.sample(asked, self.noise(len(asked) * count, generator))
         if count > 1:
             found = found[self._most_faithful(found)][None]
         return found[:, start : start + self.config.execute]
@@ -192,6 +210,13 @@ class DiffusionPolicy(nn.Module):
         done = torch.cat(list(self._done))  # [m, A], the newest last
         start = self.config.denoiser.observation_steps - 1
         return int((chunks[:, start - len(done) : start] - done).square().sum(dim=(1, 2)).argmin())
+
+
+def _check(name: str, found: Tensor, form: tuple[int, int], remedy: str) -> None:
+    if found.ndim != 3 or found.shape[1:] != form:
+        raise InputError(f"{name}: must have shape [B, {form[0]}, {form[1]}]: got {list(found.shape)}; {remedy}")
+    if not bool(found.isfinite().all()):
+        raise InputError(f"{name}: hold NaN or infinity; send what the sensors measured before, or stop the robot")
 
 
 @contextlib.contextmanager

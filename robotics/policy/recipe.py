@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from edge.core.config import Frozen
 from edge.training.optimiser import Optimiser
 from robotics.policy.denoiser import Count, Form
-from robotics.policy.policy import PolicyConfig
+from robotics.policy.policy import PolicyConfig, Sight
+
+
+class SightRecipe(Sight):
+    """Eyes of a policy."""
+
+    model: Path
+    """Folder of a vision-language model, copied into the policy's."""
+    rows: Count = 48
+    """Of a picture and its instruction; a shorter prompt leaves some empty."""
+    features: Count = 4
+    """Of an observation that the policy is given beside the picture, the first so many: hand and gripper."""
 
 
 class PolicyRecipe(Frozen):
@@ -20,6 +31,7 @@ class PolicyRecipe(Frozen):
     data: Path
     """Folder of `edge policy collect`."""
     form: Form = Form()
+    sight: SightRecipe | None = None
     objective: str = "noise"
     sampler: str = "ddim"
     denoising_steps: Count = 10
@@ -37,11 +49,17 @@ class PolicyRecipe(Frozen):
     checkpoint_every: Count = 500
     past_weight: Annotated[float, Field(ge=0)] = 1.0
     """What an action counts that lies in the past of the newest observation, against one that does not (past-token prediction)."""
+    precision: Literal["float32", "float16"] = "float32"
+    """Of the weights that are written; the run's own are float32."""
     optimiser: Optimiser = Optimiser()
 
-    def policy(self, observation_size: int, action_size: int, tasks: Sequence[str]) -> PolicyConfig:
+    def policy(self, observation_size: int, action_size: int, tasks: Sequence[str], memory_size: int = 0) -> PolicyConfig:
         """The policy's form for these sizes and tasks."""
-        denoiser = {"observation_size": observation_size, "action_size": action_size, **self.form.model_dump()}
+        denoiser = {**self.form.model_dump(), "observation_size": observation_size, "action_size": action_size}
+        sight = None
+        if self.sight is not None:
+            denoiser |= {"memory_rows": self.sight.rows * self.sight.frames, "memory_size": memory_size}
+            sight = {"image_size": self.sight.image_size, "frames": self.sight.frames}
         return PolicyConfig.model_validate(
             {
                 "denoiser": denoiser,
@@ -50,5 +68,6 @@ class PolicyRecipe(Frozen):
                 "steps": self.denoising_steps,
                 "execute": self.execute,
                 "tasks": list(tasks),
+                "sight": sight,
             }
         )

@@ -21,15 +21,16 @@ from edge.bench.policy.success import act, row
 from edge.bench.policy.timing import milliseconds, summary
 from edge.core.errors import InputError
 from edge.training.state import write_bytes
-from robotics.policy.cache.catalogue import NONE
+from robotics.policy.cache.catalogue import NONE, SINGLE
 from robotics.policy.cache.solve import METHODS
 from robotics.policy.calibration import gathered
 from robotics.policy.checkpoint import fingerprint, load
+from robotics.policy.types import Queries
 
 JUDGED_ON, PASSED_OVER = 8, 1000
 """Observations of each task that entries are screened on, and episodes between those and the ones that caches are fitted on."""
 ABLATED = {"ddpm:100": (5, 10)}
-"""Budgets at which BAC and its parts act whether they are on the front or not."""
+"""Budgets at which BAC, its parts, and schedules of a single query act whether they are on the front or not."""
 MOST_UNITS = 0.5
 """Share of the uncached evaluations above which a cache is not worth acting with."""
 
@@ -47,7 +48,7 @@ def bench(
     if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) != prints:
         raise InputError(f"{out}: holds the bench of other policies (see {marker.name}); choose another folder")
     write_bytes(marker, json.dumps(prints, indent=1).encode())
-    observations = prepared(models[0], out / "observations.pt")
+    observations = prepared(models[0], out / "queries.safetensors")
     here = Bench(observations)
     policy = here.policy(models[0])
     seen, done = gathered(policy, policy.config.tasks, JUDGED_ON, PASSED_OVER)
@@ -76,7 +77,8 @@ def choose(screened: dict[Entry, Screened]) -> list[Entry]:
         own = {e: s for e, s in screened.items() if (e.model, e.sampler) == key and e.cache != NONE}
         whole = screened[Entry(*key)].units
         best = [e for e in front(own) if own[e].units <= MOST_UNITS * whole]
-        ablated = [e for e in own if e.cache in {f"{m}:{n}" for m in METHODS for n in ABLATED.get(key[1], ())}]
+        methods = (*METHODS, f"bac{SINGLE}", f"block-wise{SINGLE}")
+        ablated = [e for e in own if e.cache in {f"{m}:{n}" for m in methods for n in ABLATED.get(key[1], ())}]
         out += [e for e in own if e in best or e in ablated]
     return out
 
@@ -86,7 +88,7 @@ def _named(e: Entry) -> dict[str, Any]:
 
 
 def _screened(
-    here: Bench, chosen: Sequence[Entry], seen: torch.Tensor, done: torch.Tensor, file: Path, show: bool
+    here: Bench, chosen: Sequence[Entry], seen: Queries, done: torch.Tensor, file: Path, show: bool
 ) -> dict[Entry, Screened]:
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     missing = [e for e in chosen if e.name not in known]

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
+from safetensors.torch import load_file
 
 from edge.core.errors import InputError
+from edge.training.state import write_tensors
 from robotics.policy.cache.base import Cache
 from robotics.policy.cache.catalogue import NONE, Fitting, make
 from robotics.policy.calibration import gathered
 from robotics.policy.checkpoint import load
 from robotics.policy.policy import DiffusionPolicy
+from robotics.policy.types import Queries
 
 FITTED_ON = 6
 """Observations of each task that caches are fitted on: 36 for six tasks, where the paper takes those of one episode."""
@@ -26,6 +28,14 @@ GRID = {
         "unified": (3, 5, 7, 10, 20),
         "block-wise": (3, 5, 7, 10, 20),
         "bac": (3, 5, 7, 10, 20),
+        "unified-single": (5, 10),
+        "block-wise-single": (5, 10),
+        "bac-single": (5, 10),
+        "learned": (5,),
+        "ertacache": (0.05, 0.1, 0.3),
+        "cachequant8": (5, 10),
+        "cachequant4": (5, 10),
+        "tokens": (0.25, 0.5),
         "deepcache": (5, 20),
         "delta-dit": (5, 20),
         "first-block": (0.5, 1.0),
@@ -40,6 +50,11 @@ GRID = {
             "unified": (3, 4, 5),
             "block-wise": (3, 4, 5),
             "bac": (3, 4, 5),
+            "learned": (3, 4, 5),
+            "ertacache": (0.05, 0.1, 0.2),
+            "cachequant8": (3, 4, 5),
+            "cachequant4": (3, 4, 5),
+            "tokens": (0.125, 0.25, 0.5),
             "deepcache": (2, 4),
             "delta-dit": (2, 4),
             "first-block": (0.1, 0.3, 0.6),
@@ -57,15 +72,20 @@ GRID = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """model: folder; sampler: NAME:STEPS; cache: METHOD:NUMBER or none."""
+    """model: folder; sampler: NAME:STEPS; cache: METHOD:NUMBER or none; words: what it is told in place of the task; blind: that it
+    sees nothing.
+    """
 
     model: Path
     sampler: str
     cache: str = NONE
+    words: str | None = None
+    blind: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.model.name} {self.sampler} {self.cache}"
+        told = "" if self.words is None else f" told {self.words!r}"
+        return f"{self.model.name} {self.sampler} {self.cache}{told}{' blind' if self.blind else ''}"
 
 
 def entries(models: Sequence[Path]) -> list[Entry]:
@@ -110,7 +130,10 @@ class Bench:
     def _fitting(self, entry: Entry, policy: DiffusionPolicy) -> Fitting:
         key = (entry.model, entry.sampler)
         if key not in self._fittings:
-            self._fittings[key] = Fitting(policy, torch.load(self._file, weights_only=True))
+            stored = load_file(self._file)
+            self._fittings[key] = Fitting(
+                policy, Queries(stored["observations"], stored.get("memory")), folder=self._file.parent / "schedules"
+            )
         return self._fittings[key]
 
 
@@ -120,7 +143,6 @@ def prepared(model: Path, file: Path) -> Path:
         policy = load(model)
         seen, _ = gathered(policy, policy.config.tasks, FITTED_ON)
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".partial")
-        torch.save(seen, temporary)
-        temporary.replace(file)
+        stored = {"observations": seen.observations} | ({} if seen.memory is None else {"memory": seen.memory})
+        write_tensors(file, stored, {})
     return file

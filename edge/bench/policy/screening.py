@@ -13,6 +13,7 @@ from edge.bench.policy.entries import Bench, Entry
 from edge.core.progress import progress
 from robotics.policy.cache.base import NoCache
 from robotics.policy.policy import DiffusionPolicy, attached
+from robotics.policy.types import Queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Screened:
     flops: float
 
 
-def screen(bench: Bench, chosen: Sequence[Entry], seen: Tensor, done: Tensor, show: bool = True) -> dict[Entry, Screened]:
-    """seen: observations [N, O, F]; done: the expert's actions [N, n, A]."""
+def screen(bench: Bench, chosen: Sequence[Entry], seen: Queries, done: Tensor, show: bool = True) -> dict[Entry, Screened]:
+    """seen: what is asked; done: the expert's actions [N, n, A]."""
     plain: dict[tuple[object, str], Tensor] = {}
     out = {}
     for entry in progress(chosen, len(chosen), "screening", show):
@@ -50,12 +51,12 @@ def screen(bench: Bench, chosen: Sequence[Entry], seen: Tensor, done: Tensor, sh
     return out
 
 
-def _actions(policy: DiffusionPolicy, seen: Tensor) -> Tensor:
+def _actions(policy: DiffusionPolicy, seen: Queries) -> Tensor:
     """Executed actions [N, n, A], query by query: what gates decide depends on the query alone."""
     first = policy.config.denoiser.observation_steps - 1
     window = slice(first, first + policy.config.execute)
     noises = [policy.noise(1, torch.Generator().manual_seed(i)) for i in range(len(seen))]
-    return torch.cat([policy.sample(s[None], n)[:, window] for s, n in zip(seen, noises, strict=True)])
+    return torch.cat([policy.sample(s, n)[:, window] for s, n in zip(seen, noises, strict=True)])
 
 
 def front(screened: dict[Entry, Screened]) -> list[Entry]:

@@ -87,7 +87,7 @@ def _read(log: Path | None, limit: int) -> dict[tuple[str, str, int], Acted]:
         except (ValueError, KeyError):
             continue
         if told["limit"] == limit:
-            outcome = Outcome(o["task"], o["seed"], o["success"], o["steps"], tuple(o["chunk_s"]))
+            outcome = Outcome(o["task"], o["seed"], o["success"], o["steps"], tuple(o["chunk_s"]), tuple(o.get("parts_ms", ())))
             found[told["entry"], outcome.task, outcome.seed] = Acted(outcome, told["units"])
     return found
 
@@ -98,6 +98,8 @@ def row(name: str, acted: Sequence[Acted]) -> dict[str, Any]:
     done = [o for o in outcomes if o.success]
     low, high = wilson(len(done), len(outcomes))
     ms = 1000 * np.concatenate([o.chunk_s for o in outcomes])
+    parts = np.median([o.parts_ms for o in outcomes], axis=0)
+    split = dict(zip(("vision_ms", "vlm_ms", "expert_ms"), map(float, parts), strict=True)) if parts.size else {}
     return {
         "name": name,
         "episodes": len(outcomes),
@@ -108,6 +110,7 @@ def row(name: str, acted: Sequence[Acted]) -> dict[str, Any]:
         "units": float(np.mean([a.units for a in acted])),
         "ms_p50": float(np.median(ms)),
         "ms_p99": float(np.quantile(ms, 0.99)),
+        **split,
     }
 
 
@@ -135,6 +138,6 @@ def _take(take: Take) -> list[Acted]:
     out = []
     for seed in seeds:
         with attached(policy, cache) as account:
-            (outcome,) = episodes(policy, [task], [seed], limit)
+            (outcome,) = episodes(policy, [task], [seed], limit, entry.words, entry.blind)
         out.append(Acted(outcome, account.unit_evaluations / len(outcome.chunk_s)))
     return out

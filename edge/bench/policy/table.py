@@ -15,13 +15,17 @@ from edge.bench.measure import cell
 def show(result: Mapping[str, Any]) -> None:
     """Print one line for each task, and one for all of them."""
     told = f"{result['model']}, {result['sampler']}, cache {result['cache']}"
+    told += ("" if result["words"] is None else f", told {result['words']!r}") + (", blind" if result["blind"] else "")
+    split = "vision_ms" in result["rows"][0]
     out = Table(title=f"{told}, at most {result['limit']} steps [95 % by Wilson]")
-    for head in ("task", "episodes", "success", "steps p50", "units", "ms p50", "p99"):
+    heads = ("task", "episodes", "success", "steps p50", "units", "ms p50", "p99")
+    for head in (*heads, "vision", "vlm", "expert") if split else heads:
         out.add_column(head, justify="left" if head == "task" else "right")
     for r in result["rows"]:
         success = f"{r['success']:.0%} [{r['success_low']:.0%}, {r['success_high']:.0%}]"
         figures = (cell(r["steps_p50"], 0), cell(r["units"], 0), cell(r["ms_p50"], 1), cell(r["ms_p99"], 1))
-        out.add_row(r["name"], str(r["episodes"]), success, *figures)
+        parts = [cell(r[k], 1) for k in ("vision_ms", "vlm_ms", "expert_ms")] if split else []
+        out.add_row(r["name"], str(r["episodes"]), success, *figures, *parts)
     Console(file=sys.stdout, width=140, highlight=False).print(out)
 
 

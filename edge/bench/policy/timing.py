@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from edge.bench.policy.entries import Bench, Entry
 from edge.core.progress import progress
 from robotics.policy.policy import attached
+from robotics.policy.types import Queries
 
 WARM_UP = 2
 """Rounds that are not counted."""
 
 
-def milliseconds(bench: Bench, chosen: Sequence[Entry], seen: Tensor, rounds: int, show: bool = True) -> dict[Entry, list[float]]:
-    """Of one chunk, `rounds` times. seen: observations [N, O, F], taken in turn."""
+def milliseconds(bench: Bench, chosen: Sequence[Entry], seen: Queries, rounds: int, show: bool = True) -> dict[Entry, list[float]]:
+    """Of one chunk, `rounds` times. seen: what is asked, in turn."""
     torch.set_num_threads(1)
     out: dict[Entry, list[float]] = {e: [] for e in chosen}
     for n in progress(range(rounds + WARM_UP), rounds + WARM_UP, "timing", show):
@@ -29,7 +29,7 @@ def milliseconds(bench: Bench, chosen: Sequence[Entry], seen: Tensor, rounds: in
             _ = policy.clock  # made once a sampler, so no part of a chunk
             with attached(policy, cache):
                 begin = time.perf_counter()
-                policy.sample(seen[n % len(seen)][None], noise)
+                policy.sample(seen[n % len(seen)], noise)
                 spent = time.perf_counter() - begin
             if n >= WARM_UP:
                 out[entry].append(1000 * spent)

@@ -17,6 +17,7 @@ from edge.core.errors import InputError
 from robotics.policy.cache.statistics import Recorder
 from robotics.policy.cache.trunk import TrunkCache
 from robotics.policy.policy import DiffusionPolicy, attached
+from robotics.policy.types import Queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +46,24 @@ class ErtaCache(TrunkCache):
         return torch.addcmul(c.bias, super().taken_over(step), c.scale)
 
 
-def fit(policy: DiffusionPolicy, observations: Tensor, threshold: float, seed: int = 0) -> ErtaCache:
-    """For the policy's own sampler, on observations [N, O, F]. Raises InputError for a negative threshold."""
+def fit(policy: DiffusionPolicy, queries: Queries, threshold: float, seed: int = 0) -> ErtaCache:
+    """For the policy's own sampler, on queries. Raises InputError for a negative threshold."""
     if not threshold >= 0:
         raise InputError(f"threshold {threshold}: a relative error; choose 0 (no reuse) or more")
-    recorder, queries = Recorder(), []
+    recorder, found = Recorder(), []
     generator = torch.Generator().manual_seed(seed)
     with attached(policy, recorder):
-        for seen in observations:
-            policy.sample(seen[None], policy.noise(1, generator))
-            queries.append(torch.stack([sum(step[1:], step[0]) for step in recorder.outputs]))  # [T, 1, H, E]
-    sums = torch.cat(queries, dim=1).flatten(1, 2).double()  # [T, N, E]
+        for asked in queries:
+            policy.sample(asked, policy.noise(1, generator))
+            found.append(torch.stack([sum(step[1:], step[0]) for step in recorder.outputs]))  # [T, 1, H, E]
+    sums = torch.cat(found, dim=1).flatten(1, 2).double()  # [T, N, E]
     corrections, last = {}, 0
     for t in range(1, len(sums)):
-        found = least_squares(sums[last], sums[t])
-        guess = torch.addcmul(found.bias, sums[last], found.scale)
+        line = least_squares(sums[last], sums[t])
+        guess = torch.addcmul(line.bias, sums[last], line.scale)
         error = float((guess - sums[t]).norm(dim=-1).mean() / sums[t].norm(dim=-1).mean())
         if error < threshold:
-            corrections[t] = found.to(observations.dtype)
+            corrections[t] = line.to(found[0].dtype)
         else:
             last = t
     return ErtaCache(corrections)

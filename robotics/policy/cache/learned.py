@@ -18,6 +18,7 @@ from robotics.policy.cache.scheduled import ScheduledCache
 from robotics.policy.denoiser import Denoiser
 from robotics.policy.evaluation import Account, Evaluation
 from robotics.policy.policy import DiffusionPolicy
+from robotics.policy.types import Queries
 
 STEPS, BATCH, RATE = 150, 8, 0.1
 
@@ -45,14 +46,14 @@ class _Routed:
 
 def fit(
     policy: DiffusionPolicy,
-    observations: Tensor,
+    queries: Queries,
     budget: int,
     *,
     steps: int = STEPS,
     seed: int = 0,
     told: Callable[[int, float], None] | None = None,
 ) -> ScheduledCache:
-    """A schedule of `budget` refreshes a unit on average, for the policy's own sampler, trained on observations [N, O, F].
+    """A schedule of `budget` refreshes a unit on average, for the policy's own sampler, trained on queries.
 
     told: called after every training step with its number and the distance. Raises InputError for a budget outside 1 .. T.
     """
@@ -66,10 +67,10 @@ def fit(
     optimiser = torch.optim.Adam([logits], RATE)
     best, found = float("inf"), _chosen(logits, budget)
     for n in range(steps):
-        rows = torch.randint(len(observations), (BATCH,), generator=generator)
+        rows = torch.randint(len(queries), (BATCH,), generator=generator)
         noise = policy.noise(BATCH, generator)
         with torch.no_grad():
-            condition = policy.denoiser.condition(policy.observations(observations[rows].to(noise.dtype)), policy.clock)
+            condition = policy.condition(queries[rows])
             end = _end(policy, condition, noise, torch.ones(count, units))
         hard, soft = _chosen(logits, budget), torch.sigmoid(logits)
         distance = (_end(policy, condition, noise, hard + soft - soft.detach()) - end).square().mean()

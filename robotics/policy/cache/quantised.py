@@ -21,6 +21,7 @@ from robotics.policy.cache.ertacache import Correction, least_squares
 from robotics.policy.denoiser import Denoiser
 from robotics.policy.evaluation import Evaluation
 from robotics.policy.policy import DiffusionPolicy, attached
+from robotics.policy.types import Queries
 
 MADE_ONCE = ("kv", "time")
 """Matrices that are used once a query or once a sampler, and stay exact."""
@@ -79,7 +80,7 @@ class _Pairs:
 
 def fit(
     policy: DiffusionPolicy,
-    observations: Tensor,
+    queries: Queries,
     budget: int,
     bits: int = 8,
     *,
@@ -87,7 +88,7 @@ def fit(
     corrected: bool = True,
     seed: int = 0,
 ) -> QuantisedCache:
-    """For the policy's own sampler, on observations [N, O, F].
+    """For the policy's own sampler, on queries.
 
     joint: schedule by the error of both, else by that of caching alone; corrected: with scale and bias. Raises InputError for bits
     outside 2 .. 8 and what `solve_acs` refuses.
@@ -96,8 +97,8 @@ def fit(
     pairs, exact, rounded = _Pairs(twin), [], []
     generator = torch.Generator().manual_seed(seed)
     with attached(policy, pairs):
-        for seen in observations:
-            policy.sample(seen[None], policy.noise(1, generator))
+        for asked in queries:
+            policy.sample(asked, policy.noise(1, generator))
             exact.append(torch.stack([torch.stack(s) for s in pairs.exact]))  # [T, U, 1, H, E]
             rounded.append(torch.stack([torch.stack(s) for s in pairs.rounded]))
     y, x = (torch.cat(t, dim=2).flatten(2, 3).transpose(0, 1).double() for t in (exact, rounded))  # [U, T, N, E]
@@ -109,7 +110,7 @@ def fit(
         at = solve_acs(-error.numpy(), budget)
         refreshes.append(at)
         served = [max(c for c in at if c <= t) for t in range(y.shape[1])]
-        corrections.append([least_squares(x[u, c], y[u, t]).to(observations.dtype) for t, c in enumerate(served)])
+        corrections.append([least_squares(x[u, c], y[u, t]).to(exact[0].dtype) for t, c in enumerate(served)])
     return QuantisedCache(twin, refreshes, corrections if corrected else None)
 
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from robotics.policy.cache.statistics import Recorder, Statistics
 from robotics.policy.checkpoint import fingerprint
 from robotics.policy.policy import DiffusionPolicy, attached
+from robotics.policy.types import Queries
 
 
-def record(policy: DiffusionPolicy, observations: Tensor, seed: int = 0, told: Callable[[int], None] | None = None) -> Statistics:
-    """Of the policy's own sampler on observations [N, O, F], each with noise of its own.
+def record(policy: DiffusionPolicy, queries: Queries, seed: int = 0, told: Callable[[int], None] | None = None) -> Statistics:
+    """Of the policy's own sampler on queries, each with noise of its own.
 
     told: called after every query with how many there have been. Raises InputError for observations the policy refuses.
     """
@@ -22,8 +22,8 @@ def record(policy: DiffusionPolicy, observations: Tensor, seed: int = 0, told: C
     recorder = Recorder()
     generator = torch.Generator().manual_seed(seed)
     with attached(policy, recorder):
-        for n, seen in enumerate(observations, start=1):
-            policy.sample(seen[None], policy.noise(1, generator))
+        for n, asked in enumerate(queries, start=1):
+            policy.sample(asked, policy.noise(1, generator))
             s, c = recorder.measured()
             similarity.append(s)
             changes.append(c)

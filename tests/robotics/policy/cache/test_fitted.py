@@ -14,6 +14,7 @@ from robotics.policy.cache.scheduled import ScheduledCache, uniform
 from robotics.policy.cache.tokens import TokenCache
 from robotics.policy.evaluation import Account, Evaluation
 from robotics.policy.policy import DiffusionPolicy, attached
+from robotics.policy.types import Queries
 from tests.robotics.policy.tiny import observations, tiny
 
 UNITS, STEPS = 6, 8
@@ -100,7 +101,7 @@ class Sums:
 
 def some_reused(policy, seen) -> ertacache.ErtaCache:
     """By the first threshold that neither reuses all steps nor none."""
-    tried = (ertacache.fit(policy, seen, t) for t in (0.3, 0.25, 0.2, 0.15, 0.1))
+    tried = (ertacache.fit(policy, Queries(seen), t) for t in (0.3, 0.25, 0.2, 0.15, 0.1))
     return next(c for c in tried if 0 < len(c.corrections) < STEPS - 1)
 
 
@@ -133,7 +134,7 @@ def test_reuse_is_rectified(policy, seen) -> None:
     assert less.unit_evaluations == UNITS * len(computed) < cost.unit_evaluations
     bare, _ = sampled(policy, ScheduledCache([computed] * UNITS, STEPS))
     assert float((got - plain).square().mean()) < float((bare - plain).square().mean())
-    assert torch.equal(sampled(policy, ertacache.fit(policy, seen, 0.0))[0], plain)
+    assert torch.equal(sampled(policy, ertacache.fit(policy, Queries(seen), 0.0))[0], plain)
 
 
 # --- quantization -----------------------------------------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ def test_weights_have_few_values(policy) -> None:
 
 
 def test_all_refreshed_and_uncorrected_is_the_quantized_policy(policy, seen) -> None:
-    cache = quantised.fit(policy, seen, STEPS, 4, corrected=False)
+    cache = quantised.fit(policy, Queries(seen), STEPS, 4, corrected=False)
     got, cost = sampled(policy, cache)
     assert cost.unit_evaluations == UNITS * STEPS
     exact, _ = sampled(policy, NoCache())
@@ -164,11 +165,11 @@ def test_the_joint_schedule_and_its_correction_help(policy, seen) -> None:
     """Over several noises, the correction takes a part of the error away; a joint schedule is another one."""
     error: dict[bool, float] = {}
     for corrected in (False, True):
-        cache = quantised.fit(policy, seen, 4, 3, corrected=corrected)
+        cache = quantised.fit(policy, Queries(seen), 4, 3, corrected=corrected)
         pairs = [(sampled(policy, cache, s)[0], sampled(policy, NoCache(), s)[0]) for s in range(6)]
         error[corrected] = float(np.mean([float((a - b).square().mean()) for a, b in pairs]))
     assert error[True] < 0.8 * error[False]
-    assert quantised.fit(policy, seen, 4, 2).refreshes != quantised.fit(policy, seen, 4, 2, joint=False).refreshes
+    assert quantised.fit(policy, Queries(seen), 4, 2).refreshes != quantised.fit(policy, Queries(seen), 4, 2, joint=False).refreshes
 
 
 # --- the learned router -----------------------------------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ def test_the_joint_schedule_and_its_correction_help(policy, seen) -> None:
 
 def test_a_router_learns_where_to_compute(policy, seen) -> None:
     distances = []
-    cache = learned.fit(policy, seen, 3, steps=60, told=lambda _, d: distances.append(d))
+    cache = learned.fit(policy, Queries(seen), 3, steps=60, told=lambda _, d: distances.append(d))
     assert sum(map(len, cache.refreshes)) == 3 * UNITS
     assert len(distances) == 60
     errors = {}
@@ -188,7 +189,7 @@ def test_a_router_learns_where_to_compute(policy, seen) -> None:
 
 
 def test_a_router_with_all_it_asks_for_is_no_cache(policy, seen) -> None:
-    got, cost = sampled(policy, learned.fit(policy, seen, STEPS, steps=1))
+    got, cost = sampled(policy, learned.fit(policy, Queries(seen), STEPS, steps=1))
     assert torch.equal(got, sampled(policy, NoCache())[0])
     assert cost.unit_evaluations == UNITS * STEPS
 
@@ -200,7 +201,7 @@ def test_a_router_with_all_it_asks_for_is_no_cache(policy, seen) -> None:
 def test_every_method_by_name_is_made_and_leaves_nothing_behind(method, seen) -> None:
     policy = tiny(2, steps=STEPS, layers=2)
     before = {k: v.clone() for k, v in policy.state_dict().items()}
-    cache = make(f"{method}:{1 if method in FRACTIONS else 2}", Fitting(policy, seen.float()))
+    cache = make(f"{method}:{1 if method in FRACTIONS else 2}", Fitting(policy, Queries(seen.float())))
     with attached(policy, cache) as account:
         policy.sample(observations(), policy.noise(1, torch.Generator().manual_seed(0)))
     assert account.around
@@ -213,7 +214,7 @@ FRACTIONS = ("tokens", "first-block", "tea", "gated-taylor", "ertacache")
 
 
 def test_names_and_numbers_that_are_refused(seen) -> None:
-    fitting = Fitting(tiny(steps=STEPS), seen.float())
+    fitting = Fitting(tiny(steps=STEPS), Queries(seen.float()))
     with pytest.raises(UnknownNameError, match="taylor"):
         make("tailor:3", fitting)
     for name in ("bac", "bac:many", "bac:"):
@@ -222,11 +223,11 @@ def test_names_and_numbers_that_are_refused(seen) -> None:
     with pytest.raises(InputError, match="whole number"):
         make("bac:2.5", fitting)
     with pytest.raises(InputError, match="budget"):
-        learned.fit(fitting.policy, seen.float(), STEPS + 1)
+        learned.fit(fitting.policy, Queries(seen.float()), STEPS + 1)
     with pytest.raises(InputError, match="bits"):
-        quantised.fit(fitting.policy, seen.float(), 2, 9)
+        quantised.fit(fitting.policy, Queries(seen.float()), 2, 9)
     with pytest.raises(InputError, match="threshold"):
-        ertacache.fit(fitting.policy, seen.float(), -1)
+        ertacache.fit(fitting.policy, Queries(seen.float()), -1)
     with pytest.raises(InputError, match="shares"):
         TokenCache(3, 1.5)
     with pytest.raises(InputError, match="6 units"):

@@ -17,6 +17,7 @@ from robotics.policy.cache.solve import METHODS, solve, spread
 from robotics.policy.cache.statistics import Statistics
 from robotics.policy.evaluation import Evaluation
 from robotics.policy.policy import attached
+from robotics.policy.types import Queries
 from tests.robotics.policy.tiny import observations, tiny
 
 UNITS, STEPS, QUERIES = 6, 8, 5
@@ -29,7 +30,7 @@ def policy():
 
 @pytest.fixture(scope="module")
 def statistics(policy) -> Statistics:
-    return record(policy, observations(QUERIES))
+    return record(policy, Queries(observations(QUERIES)))
 
 
 class Outputs:
@@ -65,7 +66,7 @@ def test_statistics_are_what_they_say(policy, statistics) -> None:
 def test_recording_changes_nothing(policy) -> None:
     noise = policy.noise(1, torch.Generator().manual_seed(9))
     before = policy.sample(observations(), noise)
-    record(policy, observations(2))
+    record(policy, Queries(observations(2)))
     assert isinstance(policy.cache, NoCache)
     assert torch.equal(before, policy.sample(observations(), noise))
 
