@@ -17,7 +17,7 @@ from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
 from edge.cli.plan import Plan
-from edge.cli.policy import PolicyCollect, PolicyEval, PolicyTrain
+from edge.cli.policy import PolicyCollect, PolicyEval, PolicyFilm, PolicyTrain
 from edge.cli.policy_cache import CacheRecord, CacheReport, CacheSolve
 from edge.cli.quantize import Quantize
 from edge.cli.serve import Serve
@@ -54,6 +54,7 @@ COMMANDS = {
         "collect": PolicyCollect,
         "train": PolicyTrain,
         "eval": PolicyEval,
+        "film": PolicyFilm,
         "cache": {"record": CacheRecord, "solve": CacheSolve, "report": CacheReport},
     },
     "trace": Trace,

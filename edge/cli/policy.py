@@ -117,3 +117,39 @@ class PolicyEval:
         show(result)
         record.write(result, self.json)
         return 0
+
+
+@dataclass(frozen=True)
+class PolicyFilm:
+    """Draw an episode as a strip of pictures, with what a policy that sees says of them."""
+
+    model: Path
+    """Folder of the policy."""
+    out: Path
+    """PNG to write."""
+    task: str | None = None
+    """Of those that it learnt; the first one if none is named."""
+    seed: int = 1_000_000
+    """Of the episode."""
+    frames: int = 6
+    words: str | None = None
+    """What a policy that sees is told in place of the task's own words."""
+    limit: int = 300
+    """Steps of an episode."""
+
+    def run(self) -> int:
+        import sys
+
+        import torch
+
+        from robotics.policy.checkpoint import load
+        from robotics.policy.film import draw, film
+
+        torch.set_num_threads(1)
+        policy = load(self.model)
+        task = self.task or policy.config.tasks[0]
+        shown = film(policy, task, self.seed, self.frames, self.words, self.limit)
+        ended = "not done" if shown[-1].step >= self.limit else f"done in {shown[-1].step} steps"
+        told = "" if self.words is None else f", told {self.words!r}"
+        print(f"edge: wrote {draw(shown, f'{task}, seed {self.seed}{told}: {ended}', self.out)}: {ended}", file=sys.stderr)
+        return 0

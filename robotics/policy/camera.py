@@ -30,8 +30,8 @@ class Camera:
         camera = model.camera(NAME)
         camera.pos[:], camera.fovy[:] = PLACE_M, FIELD_DEG
         model.vis.quality.offsamples = model.vis.quality.shadowsize = 0  # half the time, and nothing a policy needs
-        self._options = made.MjvOption()
-        self._options.sitegroup[:] = 0
+        self.options = made.MjvOption()
+        self.options.sitegroup[:] = 0
         try:
             self._renderer = made.Renderer(model, size, size)
         except Exception as e:  # each back end raises errors of its own
@@ -42,5 +42,5 @@ class Camera:
 
     def __call__(self) -> U8:
         """The arena as it is now, [size, size, 3]."""
-        self._renderer.update_scene(self._data, NAME, scene_option=self._options)
+        self._renderer.update_scene(self._data, NAME, scene_option=self.options)
         return self._renderer.render().copy()

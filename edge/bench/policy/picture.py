@@ -19,7 +19,6 @@ try:
 except ImportError as e:
     raise MissingExtraError("matplotlib", "drive", "drawing benches") from e
 
-MARKERS = "osD^vP*X"
 NAMES = {"self": "self-attention", "cross": "cross-attention", "feed": "feed-forward"}
 
 
@@ -64,31 +63,83 @@ def chart(schedules: Sequence[Schedule], path: Path) -> Path:
     return _saved(figure, path)
 
 
+FAMILIES = {
+    "uniform": "C7",
+    "unified": "C0",
+    "block-wise": "C9",
+    "bac": "C3",
+    "deepcache delta-dit": "C5",
+    "first-block tea": "C4",
+    "taylor taylor2 gated-taylor zeus": "C2",
+    "ertacache learned": "C1",
+    "cachequant8 cachequant4": "C6",
+    "tokens": "C8",
+}
+"""Methods by what they do, and a colour for each kind."""
+HOLLOW = "-single"
+"""Schedules of one query are drawn hollow."""
+
+
 def success(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Success against unit evaluations, and against milliseconds of a chunk, with intervals; a colour for each method."""
-    figure = _figure(12, 5)
-    panels = figure.subplots(1, 2, sharey=True)
-    methods = list(dict.fromkeys(_method(r) for r in rows))
-    for ax, key, label in zip(panels, ("units", "ms"), ("unit evaluations a chunk", "milliseconds a chunk, one core"), strict=True):
-        for n, method in enumerate(methods):
-            chosen = sorted((r for r in rows if _method(r) == method), key=lambda r: r[key])
-            x = [r[key] for r in chosen]
-            y = np.array([r["success"] for r in chosen])
-            error = np.abs(np.array([[r["success_low"], r["success_high"]] for r in chosen]).T - y)
-            style = {"color": f"C{n % 10}", "marker": MARKERS[n % len(MARKERS)]}
-            ax.errorbar(x, y, yerr=error, label=method, capsize=2, linewidth=1, markersize=5, elinewidth=0.7, **style)
-        ax.set_xscale("log")
-        ax.set_xlabel(label)
-        ax.grid(alpha=0.3, which="both")
-    panels[0].set_ylabel("success [95 % by Wilson]")
-    panels[1].legend(fontsize=7, loc="lower right")
-    figure.tight_layout()
+    """Success against unit evaluations, and against milliseconds of a chunk, with intervals; a column for each policy and sampler
+    that has caches, and in all of them, in black, that policy's few-step samplers without. Ringed: what nothing else of the policy
+    beats in both, success and milliseconds.
+    """
+    columns = list(dict.fromkeys((r["model"], r["sampler"]) for r in rows if r["cache"] != "none"))
+    figure = _figure(3.7 * len(columns) + 0.6, 7.6)
+    axes = figure.subplots(2, len(columns), sharey=True, squeeze=False)
+    for column, (model, sampler) in enumerate(columns):
+        own = [r for r in rows if r["model"] == model]
+        best = _front(own)
+        for ax, key in zip(axes[:, column], ("units", "ms"), strict=True):
+            _panel(ax, own, sampler, key, best)
+            ax.set_xlabel({"units": "unit evaluations a chunk", "ms": "milliseconds a chunk, one core"}[key], fontsize=8)
+        axes[0, column].set_title(f"{model}, caches on {sampler}", fontsize=9)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("success [95 % by Wilson]", fontsize=8)
+    handles = {h.get_label(): h for ax in axes.flat for h in ax.get_legend_handles_labels()[0]}
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=6, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
     return _saved(figure, path)
 
 
-def _method(row: Mapping[str, Any]) -> str:
-    sampler, cache = row["sampler"], row["cache"].partition(":")[0]
-    return f"{sampler.partition(':')[0]}, no cache" if cache == "none" else f"{sampler}, {cache}"
+def _panel(ax: Any, own: Sequence[Mapping[str, Any]], sampler: str, key: str, best: Sequence[Mapping[str, Any]]) -> None:
+    plain = [r for r in own if r["cache"] == "none"]
+    for name in dict.fromkeys(r["sampler"].partition(":")[0] for r in plain):
+        line = sorted((r for r in plain if r["sampler"].partition(":")[0] == name), key=lambda r: r[key])
+        dashes = {"ddim": "-", "dpm": "--", "ddpm": "", "flow": "-"}.get(name, "-")
+        marker = {"dpm": "x", "ddpm": "*"}.get(name, "o")
+        style = {"color": "black", "linestyle": dashes or "none", "marker": marker, "markersize": 6, "linewidth": 1}
+        ax.plot([r[key] for r in line], [r["success"] for r in line], label=f"{name}, no cache", **style)
+        for r in line:
+            steps = r["sampler"].partition(":")[2]
+            ax.annotate(steps, (r[key], r["success"]), fontsize=6, xytext=(3, -8), textcoords="offset points")
+    for r in own:
+        if r["cache"] == "none" or r["sampler"] != sampler:
+            continue
+        method = r["cache"].partition(":")[0]
+        family = next(f for f in FAMILIES if method.removesuffix(HOLLOW) in f.split())
+        low, high = r["success"] - r["success_low"], r["success_high"] - r["success"]
+        style = {"color": FAMILIES[family], "markerfacecolor": "white" if method.endswith(HOLLOW) else FAMILIES[family]}
+        label = family.replace(" ", ", ") + (", one query" if method.endswith(HOLLOW) else "")
+        ax.errorbar(r[key], r["success"], [[low], [high]], fmt="s", markersize=5, elinewidth=0.6, label=label, alpha=0.85, **style)
+    ringed = [r for r in best if r["sampler"] == sampler or r["cache"] == "none"]
+    ring = {"s": 110, "facecolors": "none", "edgecolors": "black", "linewidths": 1.1, "zorder": 3}
+    ax.scatter([r[key] for r in ringed], [r["success"] for r in ringed], **ring)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    ax.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")
+    ax.tick_params(labelsize=7, which="both")
+    ax.grid(alpha=0.25, which="both")
+
+
+def _front(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows that no other one beats in both, success and milliseconds."""
+    out: list[Mapping[str, Any]] = []
+    for r in sorted(rows, key=lambda r: (r["ms"], -r["success"])):
+        if not out or r["success"] > out[-1]["success"]:
+            out.append(r)
+    return out
 
 
 def _figure(width: float, height: float) -> Figure:

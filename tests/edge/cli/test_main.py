@@ -40,6 +40,7 @@ def test_surface() -> None:
         "policy collect",
         "policy train",
         "policy eval",
+        "policy film",
         "policy cache record",
         "policy cache solve",
         "policy cache report",

@@ -122,6 +122,7 @@ def test_what_is_refused(folder, capsys) -> None:
         (["--cache", "bca:4"], "bac"),
         (["--tasks", "window-open"], "drawer-open"),
         (["--episodes", "0"], "at least one"),
+        (["--blind"], "neither sees nor is told"),
     ):
         assert run([*args, *more]) == 2
         told = capsys.readouterr().err.strip().splitlines()[-1]
@@ -133,6 +134,8 @@ def test_what_is_refused(folder, capsys) -> None:
     assert run(["policy", "train", str(folder / "recipe.toml"), "--out", str(folder / "new"), "--resume"]) == 2
     assert run(["policy", "eval", "--model", str(folder)]) == 2
     assert "edge policy train" in capsys.readouterr().err
+    assert run(["policy", "collect", "--pictures", "56", "--tasks", "door-lock", "--out", str(folder / "seen")]) == 2
+    assert "drawer-open" in capsys.readouterr().err
 
 
 def test_who_acts() -> None:

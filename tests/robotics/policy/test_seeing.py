@@ -10,6 +10,8 @@ import torch
 
 pytest.importorskip("metaworld")
 
+import mujoco
+
 from converters.data import Corpus, user_turn
 from converters.recipe import Source
 from converters.tokenizer import NanoTokenizer
@@ -22,6 +24,7 @@ from robotics.policy.camera import Camera
 from robotics.policy.collect import collect
 from robotics.policy.demonstrations import Demonstrations
 from robotics.policy.denoiser import Form
+from robotics.policy.film import PIXELS, draw, film, pixel
 from robotics.policy.instructions import JOBS, NOTHING, SEEN_TASKS, answer
 from robotics.policy.metaworld import Arena
 from robotics.policy.pictures import words_of
@@ -125,6 +128,36 @@ def test_trained_it_acts(recipe, tmp_path) -> None:
     weights = checkpoint.load_file(out / checkpoint.WEIGHTS_FILE)
     assert weights["denoiser.memory_in.weight"].dtype == torch.float16
     assert weights["observations.low"].dtype == torch.float32
+
+
+def test_an_episode_is_drawn(recipe, tmp_path) -> None:
+    policy = checkpoint.load(train(recipe, tmp_path / "policy", show=False))
+    shown = film(policy, TASK, 5, frames=3, limit=9)
+    assert [f.step for f in shown] == [0, 8, 9]
+    assert all(set(f.said) == {"subtask", "hand_mm", "thing_mm"} for f in shown)
+    assert draw(shown, "some", tmp_path / "film.png").stat().st_size > 5000
+    with pytest.raises(InputError, match="at least 2"):
+        film(policy, TASK, 5, frames=1)
+
+
+def test_places_are_drawn_where_they_are(camera) -> None:
+    """What stands out in the picture when a mark is drawn at a place is there, within a pixel or two."""
+    arena = Arena(TASK, SEEN_TASKS)
+    arena.reset(3)
+    look = Camera(arena, PIXELS)
+    before = look().astype(int)
+    physics, data = arena.simulation
+    for place in ([0.1, 0.6, 0.02], [-0.2, 0.8, 0.02]):
+        physics.site_pos[0], physics.site_size[0], physics.site_rgba[0] = place, 0.02, (0, 1, 0, 1)
+        physics.site_bodyid[0], physics.site_type[0] = 0, mujoco.mjtGeom.mjGEOM_SPHERE
+        mujoco.mj_forward(physics, data)
+        look.options.sitegroup[:] = 1
+        moved = np.abs(look().astype(int) - before).sum(axis=2)
+        green = (look()[..., 1].astype(int) > 150) & (look()[..., 0] < 90) & (look()[..., 2] < 90) & (moved > 60)
+        look.options.sitegroup[:] = 0
+        assert green.any()
+        y, x = np.argwhere(green).mean(axis=0)
+        assert np.hypot(x - pixel(place)[0], y - pixel(place)[1]) < 3
 
 
 def test_stopped_and_gone_on_it_is_the_same(recipe, tmp_path, monkeypatch) -> None:

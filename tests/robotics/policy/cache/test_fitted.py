@@ -11,6 +11,7 @@ from robotics.policy.cache import ertacache, learned, quantised
 from robotics.policy.cache.base import NoCache
 from robotics.policy.cache.catalogue import CATALOGUE, Fitting, make
 from robotics.policy.cache.scheduled import ScheduledCache, uniform
+from robotics.policy.cache.solve import solve
 from robotics.policy.cache.tokens import TokenCache
 from robotics.policy.evaluation import Account, Evaluation
 from robotics.policy.policy import DiffusionPolicy, attached
@@ -234,3 +235,22 @@ def test_names_and_numbers_that_are_refused(seen) -> None:
         sampled(tiny(steps=STEPS).double(), TokenCache(3, [0.5, 0.5]))
     assert isinstance(make("none", fitting), NoCache)
     assert isinstance(make("uniform:2", fitting), type(uniform(1, 2, 1)))
+
+
+def test_a_learned_schedule_is_kept(seen, tmp_path, monkeypatch) -> None:
+    queries = Queries(seen.float())
+    first = make("learned:2", Fitting(tiny(steps=STEPS), queries, folder=tmp_path))
+    monkeypatch.setattr(learned, "fit", lambda *_, **__: pytest.fail("was learned before"))
+    again = make("learned:2", Fitting(tiny(steps=STEPS), queries, folder=tmp_path))
+    assert first.refreshes == again.refreshes
+    with pytest.raises(pytest.fail.Exception):
+        make("learned:2", Fitting(tiny(1, steps=STEPS), queries, folder=tmp_path))  # another policy
+
+
+def test_schedules_of_a_single_query(seen) -> None:
+    fitting = Fitting(tiny(steps=STEPS), Queries(seen.float()))
+    for method in ("unified", "block-wise", "bac"):
+        one = make(f"{method}-single:3", fitting)
+        assert one.refreshes == solve(fitting.statistics, method, 3, queries=1).cache(fitting.policy).refreshes
+    wanted = make("block-wise-single:3", Fitting(tiny(steps=STEPS), Queries(seen.float())[0]))
+    assert make("block-wise-single:3", fitting).refreshes == wanted.refreshes
