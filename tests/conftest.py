@@ -10,7 +10,7 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 import pytest
 import torch
 
-import robotics.policy.metaworld  # noqa: F401 (so that MuJoCo, whoever imports it first, draws without a screen)
+import robotics.policy.arena.metaworld  # noqa: F401 (so that MuJoCo, whoever imports it first, draws without a screen)
 
 torch.set_num_threads(1)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge.cli.zoo import NANO_DIFFUSION, NANO_PARENT, NANO_PLANNER
+from edge.cli.zoo import NANO_DIFFUSION, NANO_FLOW, NANO_PARENT, NANO_PLANNER, NANO_VLA
 from edge.core.errors import InputError
 
 
@@ -211,7 +211,7 @@ class BenchDeadline:
 class BenchPolicy:
     """Samplers and feature caches of diffusion policies: work, milliseconds and success. A stopped bench goes on where it was."""
 
-    model: tuple[Path, ...] = (NANO_DIFFUSION,)
+    model: tuple[Path, ...] = (NANO_DIFFUSION, NANO_FLOW)
     """Folders of policies that learnt the same tasks."""
     out: Path = Path("out/bench-policy")
     """Folder of what is done so far, and of success.png."""
@@ -239,4 +239,25 @@ class BenchPolicy:
         record.write(result, self.out / "result.json")
         show_bench(result)
         print(f"edge: wrote {success(result['rows'], self.out / 'success.png')}", file=sys.stderr)
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchSight:
+    """What the eyes of a policy say of pictures: right or not, in how many forwards, from the prefix that its expert reads."""
+
+    model: Path = NANO_VLA
+    """Folder of a policy that sees."""
+    episodes: int = 20
+    """Of each task, five pictures of each."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        from edge.bench import record
+        from edge.bench.policy import sight
+
+        result = sight.bench(self.model, self.episodes)
+        record.write(result, self.json)
+        sight.show(result)
         return 0

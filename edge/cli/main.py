@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchPolicy, BenchRender, BenchRows, BenchServer
+from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchPolicy, BenchRender, BenchRows, BenchServer, BenchSight
 from edge.cli.closed_loop import DriveClosedLoop
 from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.evaluate import DriveEval
@@ -40,6 +40,7 @@ COMMANDS = {
         "render": BenchRender,
         "deadline": BenchDeadline,
         "policy": BenchPolicy,
+        "sight": BenchSight,
     },
     "quantize": Quantize,
     "drive": {

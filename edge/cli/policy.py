@@ -28,9 +28,9 @@ class PolicyCollect:
     def run(self) -> int:
         import sys
 
-        from robotics.policy.collect import collect
-        from robotics.policy.instructions import SEEN_TASKS
-        from robotics.policy.metaworld import TASKS
+        from robotics.policy.arena.collect import collect
+        from robotics.policy.arena.instructions import SEEN_TASKS
+        from robotics.policy.arena.metaworld import TASKS
 
         tasks = self.tasks or (SEEN_TASKS if self.pictures else TASKS)
         meta = collect(tasks, self.episodes, self.out, first=self.first, size=self.pictures, workers=self.workers)

@@ -7,4 +7,4 @@ from pathlib import Path
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 NANO_PLANNER = ZOO / "nano-planner"
 NANO_PARENT = ZOO / "nano-planner-ar"
-NANO_DIFFUSION = ZOO / "nano-diffusion"
+NANO_DIFFUSION, NANO_FLOW, NANO_VLA = ZOO / "nano-diffusion", ZOO / "nano-flow", ZOO / "nano-vla"

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from edge.core.errors import InputError
-from robotics.policy.camera import Camera
-from robotics.policy.collect import NOISE, demonstrate
-from robotics.policy.instructions import job
-from robotics.policy.metaworld import CALIBRATION_SEEDS, Arena
+from robotics.policy.arena.camera import Camera
+from robotics.policy.arena.collect import NOISE, demonstrate
+from robotics.policy.arena.instructions import job
+from robotics.policy.arena.metaworld import CALIBRATION_SEEDS, Arena
 from robotics.policy.policy import DiffusionPolicy
 from robotics.policy.types import IMAGE, WORDS, Queries
 

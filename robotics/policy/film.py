@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from edge.core.errors import InputError, MissingExtraError
-from robotics.policy.camera import FIELD_DEG, PLACE_M, Camera
-from robotics.policy.metaworld import Arena
+from robotics.policy.arena.camera import FIELD_DEG, PLACE_M, Camera
+from robotics.policy.arena.metaworld import Arena
 from robotics.policy.policy import DiffusionPolicy
 from robotics.policy.rollouts import LIMIT
 from robotics.policy.senses import Senses
@@ -50,14 +50,14 @@ def film(
     policy.reset()
     generator, seen = torch.Generator().manual_seed(seed), arena.reset(seed)
     shown: list[Frame] = []
-    for step in range(limit):
-        batch, done = senses(seen), False
+    step, done = 0, False
+    while not done and step < limit:
+        batch = senses(seen)
         if step % policy.config.execute == 0:
             shown.append(_frame(policy, step, camera(), batch))
         seen, done = arena.step(policy.select_action(batch, generator)[0].numpy())
-        if done:
-            break
-    shown.append(_frame(policy, step + 1, camera(), senses(seen)))
+        step += 1
+    shown.append(_frame(policy, step, camera(), senses(seen)))
     return [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, frames).round().astype(int))]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge.core.errors import InputError
 from edge.core.progress import progress
-from robotics.policy.pictures import FOLDER
+from robotics.policy.arena.pictures import FOLDER
 from robotics.policy.vla import Eyes
 
 F16 = NDArray[np.float16]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from edge.core.recent import Recent
-from robotics.policy.metaworld import Arena
+from robotics.policy.arena.metaworld import Arena
 from robotics.policy.policy import DiffusionPolicy
 from robotics.policy.senses import Senses
 from robotics.policy.vla import VLAPolicy

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robotics.policy.camera import Camera
-from robotics.policy.instructions import job
-from robotics.policy.metaworld import Arena
+from robotics.policy.arena.camera import Camera
+from robotics.policy.arena.instructions import job
+from robotics.policy.arena.metaworld import Arena
 from robotics.policy.policy import PolicyConfig
 from robotics.policy.types import IMAGE, STATE, WORDS
 

@@ -18,8 +18,8 @@ from edge.engine import Engine
 from edge.training.loop import CURVE_FILE, LOG_FILE, METRICS_FILE, TRAINING_FILE, Loop
 from edge.training.state import STATE_FILE
 from robotics.policy import checkpoint
+from robotics.policy.arena.demonstrations import Demonstrations
 from robotics.policy.checkpoint import MODEL_FOLDER
-from robotics.policy.demonstrations import Demonstrations
 from robotics.policy.memory import memory_of
 from robotics.policy.policy import DiffusionPolicy
 from robotics.policy.recipe import PolicyRecipe

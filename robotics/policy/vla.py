@@ -24,7 +24,7 @@ from decoding.template import Template
 from edge.core.errors import CheckpointError, InputError
 from edge.engine import Engine
 from edge.generation import Generation
-from robotics.policy.instructions import NOTHING, request
+from robotics.policy.arena.instructions import NOTHING, request
 from robotics.policy.policy import DiffusionPolicy, PolicyConfig
 from robotics.policy.types import IMAGE, STATE, WORDS, Queries
 

@@ -17,7 +17,7 @@ from edge.bench.policy.entries import Bench, Entry
 from edge.core.children import follow_parent
 from edge.core.errors import InputError
 from edge.core.progress import progress
-from robotics.policy.metaworld import EVAL_SEEDS, Arena
+from robotics.policy.arena.metaworld import EVAL_SEEDS, Arena
 from robotics.policy.policy import attached
 from robotics.policy.rollouts import Outcome, episodes
 

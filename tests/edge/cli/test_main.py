@@ -30,6 +30,7 @@ def test_surface() -> None:
         "bench render",
         "bench deadline",
         "bench policy",
+        "bench sight",
         "serve",
         "drive data",
         "drive submit",

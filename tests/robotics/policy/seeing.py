@@ -10,9 +10,9 @@ import torch
 from converters.recipe import Block, Scratch
 from converters.scratch import create
 from robotics.policy import checkpoint
+from robotics.policy.arena.instructions import JOBS, answer
+from robotics.policy.arena.pictures import prompt
 from robotics.policy.denoiser import DenoiserConfig
-from robotics.policy.instructions import JOBS, answer
-from robotics.policy.pictures import prompt
 from robotics.policy.policy import PolicyConfig, Sight
 from robotics.policy.vla import VLAPolicy
 

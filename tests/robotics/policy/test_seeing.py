@@ -19,15 +19,15 @@ from decoding.scaffold import build
 from edge.core.errors import InputError, UnknownNameError, UnsupportedError
 from robotics.policy import checkpoint
 from robotics.policy import train as train_module
+from robotics.policy.arena.camera import Camera
+from robotics.policy.arena.collect import collect
+from robotics.policy.arena.demonstrations import Demonstrations
+from robotics.policy.arena.instructions import JOBS, NOTHING, SEEN_TASKS, answer
+from robotics.policy.arena.metaworld import Arena
+from robotics.policy.arena.pictures import words_of
 from robotics.policy.calibration import gathered
-from robotics.policy.camera import Camera
-from robotics.policy.collect import collect
-from robotics.policy.demonstrations import Demonstrations
 from robotics.policy.denoiser import Form
 from robotics.policy.film import PIXELS, draw, film, pixel
-from robotics.policy.instructions import JOBS, NOTHING, SEEN_TASKS, answer
-from robotics.policy.metaworld import Arena
-from robotics.policy.pictures import words_of
 from robotics.policy.recipe import PolicyRecipe, SightRecipe
 from robotics.policy.rollouts import episodes
 from robotics.policy.train import train

@@ -14,7 +14,7 @@ from edge.core.errors import CheckpointError, InputError
 from edge.training.optimiser import Optimiser
 from edge.training.state import STATE_FILE
 from robotics.policy import checkpoint
-from robotics.policy.demonstrations import Demonstrations
+from robotics.policy.arena.demonstrations import Demonstrations
 from robotics.policy.denoiser import Form
 from robotics.policy.recipe import PolicyRecipe
 from robotics.policy.train import train

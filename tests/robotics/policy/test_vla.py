@@ -8,10 +8,10 @@ import torch
 
 from edge.core.errors import CheckpointError, InputError
 from robotics.policy import checkpoint
+from robotics.policy.arena.instructions import NOTHING
 from robotics.policy.cache.base import NoCache
 from robotics.policy.cache.catalogue import Fitting, make
 from robotics.policy.cache.scheduled import ScheduledCache
-from robotics.policy.instructions import NOTHING
 from robotics.policy.policy import attached
 from robotics.policy.types import IMAGE, STATE, WORDS, Queries
 from tests.robotics.policy.seeing import ROWS, SIZE, WIDTH, model, picture, saved, seeing

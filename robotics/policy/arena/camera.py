@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.core.errors import UnsupportedError
-from robotics.policy.metaworld import Arena
+from robotics.policy.arena.metaworld import Arena
 
 U8 = NDArray[np.uint8]
 NAME, PLACE_M, FIELD_DEG = "topview", (0.0, 0.65, 1.5), 30.0

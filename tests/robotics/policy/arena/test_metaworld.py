@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.core.errors import UnknownNameError
-from robotics.policy.metaworld import ACTIONS, EVAL_SEEDS, FEATURES, TASKS, Arena
+from robotics.policy.arena.metaworld import ACTIONS, EVAL_SEEDS, FEATURES, TASKS, Arena
 
 pytest.importorskip("metaworld")
 

@@ -21,11 +21,11 @@ from edge.core.children import follow_parent
 from edge.core.errors import InputError
 from edge.core.progress import progress
 from edge.training.state import write_bytes
-from robotics.policy import pictures
-from robotics.policy.camera import Camera
-from robotics.policy.demonstrations import META_FILE, SCHEMA
-from robotics.policy.instructions import job
-from robotics.policy.metaworld import TRAIN_SEEDS, Arena
+from robotics.policy.arena import pictures
+from robotics.policy.arena.camera import Camera
+from robotics.policy.arena.demonstrations import META_FILE, SCHEMA
+from robotics.policy.arena.instructions import job
+from robotics.policy.arena.metaworld import TRAIN_SEEDS, Arena
 
 F32, U8 = NDArray[np.float32], NDArray[np.uint8]
 NOISE = (0.0, 0.1, 0.3)

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("metaworld")
 
 from edge.core.errors import InputError, UnknownNameError
-from robotics.policy.collect import AFTER, Episode, collect, demonstrate
-from robotics.policy.demonstrations import Demonstrations
-from robotics.policy.metaworld import Arena
+from robotics.policy.arena.collect import AFTER, Episode, collect, demonstrate
+from robotics.policy.arena.demonstrations import Demonstrations
+from robotics.policy.arena.metaworld import Arena
 from robotics.policy.types import STATE
 
 TASKS = ("drawer-open", "window-open")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robotics.policy.instructions import NOTHING, answer, job, request, said
+from robotics.policy.arena.instructions import NOTHING, answer, job, request, said
 
 FOLDER, SCHEMA, PLACE = "pictures", "edge.sft/1", "<image>"
 UNTOLD = 0.12
