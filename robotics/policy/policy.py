@@ -181,6 +181,11 @@ class DiffusionPolicy(nn.Module):
         self._done.append(self._waiting.popleft())
         return self._done[-1]
 
+    @property
+    def due(self) -> bool:
+        """Whether the next `select_action` predicts a chunk, for which a policy that sees needs a picture."""
+        return not self._waiting
+
     def asked(self, observations: Tensor, batch: Mapping[str, Any]) -> Queries:
         """The queries of a batch with its history [B, O, F]."""
         return Queries(observations)

@@ -45,7 +45,7 @@ def episode(policy: DiffusionPolicy, arena: Arena, seed: int, limit: int = LIMIT
     seen = arena.reset(seed)
     done, spent, parts = False, [], []
     while not done and len(spent) < limit:
-        batch = senses(seen)
+        batch = senses(seen, look=policy.due)
         begin = time.perf_counter()
         action = policy.select_action(batch, generator)
         spent.append(time.perf_counter() - begin)

@@ -26,10 +26,12 @@ class Senses:
         self._words = words if words is not None or config.sight is None else job(arena.task).sayings[0]
         self._blind = blind
 
-    def __call__(self, seen: F32) -> dict[str, Any]:
-        """A batch for `Policy.select_action`. seen: the arena's observation [F], as it is now."""
+    def __call__(self, seen: F32, look: bool = True) -> dict[str, Any]:
+        """A batch for `Policy.select_action`. seen: the arena's observation [F], as it is now; look: with a picture, where the
+        policy sees.
+        """
         batch: dict[str, Any] = {STATE: torch.from_numpy(seen[: self._features])[None]}
-        if self._camera is not None:
+        if self._camera is not None and look:
             image = self._camera()
             batch |= {IMAGE: np.zeros_like(image) if self._blind else image, WORDS: self._words}
         return batch

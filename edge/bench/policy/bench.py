@@ -43,7 +43,7 @@ def bench(
     torch.set_num_threads(1)
     if len({m.name for m in models}) < len(models):
         raise InputError(f"policies {' '.join(map(str, models))}: are told apart by the names of their folders; rename one")
-    prints = {str(m): fingerprint(load(m)) for m in models}
+    prints = {m.name: fingerprint(load(m)) for m in models}
     marker = out / "policies.json"
     if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) != prints:
         raise InputError(f"{out}: holds the bench of other policies (see {marker.name}); choose another folder")

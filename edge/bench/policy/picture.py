@@ -85,7 +85,9 @@ def success(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     that has caches, and in all of them, in black, that policy's few-step samplers without. Ringed: what nothing else of the policy
     beats in both, success and milliseconds.
     """
-    columns = list(dict.fromkeys((r["model"], r["sampler"]) for r in rows if r["cache"] != "none"))
+    models = list(dict.fromkeys(r["model"] for r in rows))
+    cached = dict.fromkeys((r["model"], r["sampler"]) for r in rows if r["cache"] != "none")
+    columns = sorted(cached, key=lambda c: models.index(c[0]))
     figure = _figure(3.7 * len(columns) + 0.6, 7.6)
     axes = figure.subplots(2, len(columns), sharey=True, squeeze=False)
     for column, (model, sampler) in enumerate(columns):
@@ -113,7 +115,8 @@ def _panel(ax: Any, own: Sequence[Mapping[str, Any]], sampler: str, key: str, be
         ax.plot([r[key] for r in line], [r["success"] for r in line], label=f"{name}, no cache", **style)
         for r in line:
             steps = r["sampler"].partition(":")[2]
-            ax.annotate(steps, (r[key], r["success"]), fontsize=6, xytext=(3, -8), textcoords="offset points")
+            above = name == "dpm"
+            ax.annotate(steps, (r[key], r["success"]), fontsize=6, xytext=(3, 4 if above else -8), textcoords="offset points")
     for r in own:
         if r["cache"] == "none" or r["sampler"] != sampler:
             continue
