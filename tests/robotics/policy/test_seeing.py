@@ -80,6 +80,26 @@ def test_pictures_show_the_scene_and_not_the_goal(camera) -> None:
     assert not np.array_equal(look(), before)
 
 
+def test_cameras_do_not_disturb_each_other(camera) -> None:
+    """Alive side by side, and one made before another is gone."""
+    arenas = [Arena(task, SEEN_TASKS) for task in SEEN_TASKS]
+    for a in arenas:
+        a.reset(3)
+    alone = []
+    for a in arenas:
+        look = Camera(a, SIZE)
+        alone.append(look())
+        del look
+    beside = [Camera(a, SIZE) for a in arenas]
+    assert all(np.array_equal(c(), wanted) for c, wanted in zip(beside, alone, strict=True))
+    look = beside[0]
+    for a, wanted in zip(arenas, alone, strict=True):
+        look = Camera(a, SIZE)
+        assert np.array_equal(look(), wanted)
+    del look
+    assert np.array_equal(beside[2](), alone[2])
+
+
 def test_a_folder_that_converters_read(demos) -> None:
     """Frames, pictures and answers are those of the same moment, and a model reads the prompt that it will be asked by."""
     meta = json.loads((demos / "pictures" / "meta.json").read_text())
