@@ -56,6 +56,7 @@ bench: $(STAMP)
 
 bench-policy: $(STAMP)  ## caches and samplers of the shipped policies, 50 episodes of each task; stopped, it goes on where it was
 	$(BIN)/edge bench policy --out out/bench-policy --json out/bench-policy/policy.json
+	$(BIN)/edge bench policy --model edge/zoo/nano-vla --out out/bench-vla --json out/bench-vla/policy.json
 
 clean:
 	rm -rf $(VENV) $(SGLANG) out

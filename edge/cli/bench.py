@@ -232,13 +232,14 @@ class BenchPolicy:
         from edge.bench import record
         from edge.bench.policy.bench import bench
         from edge.bench.policy.picture import success
-        from edge.bench.policy.table import show_bench
+        from edge.bench.policy.table import show_bench, show_matched
 
         result = bench(self.model, self.out, episodes=self.episodes, limit=self.limit, rounds=self.rounds, workers=self.workers)
         record.write(result, self.json)
         record.write(result, self.out / "result.json")
         show_bench(result)
-        print(f"edge: wrote {success(result['rows'], self.out / 'success.png')}", file=sys.stderr)
+        show_matched(result)
+        print(f"edge: wrote {success(result['rows'], result['screened'], self.out / 'success.png')}", file=sys.stderr)
         return 0
 
 

@@ -31,7 +31,6 @@ GRID = {
         "unified-single": (5, 10),
         "block-wise-single": (5, 10),
         "bac-single": (5, 10),
-        "learned": (5,),
         "ertacache": (0.05, 0.1, 0.3),
         "cachequant8": (5, 10),
         "cachequant4": (5, 10),

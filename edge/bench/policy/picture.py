@@ -76,33 +76,54 @@ FAMILIES = {
     "tokens": "C8",
 }
 """Methods by what they do, and a colour for each kind."""
+MARKERS = "os^D"
 HOLLOW = "-single"
 """Schedules of one query are drawn hollow."""
 
 
-def success(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Success against unit evaluations, and against milliseconds of a chunk, with intervals; a column for each policy and sampler
-    that has caches, and in all of them, in black, that policy's few-step samplers without. Ringed: what nothing else of the policy
-    beats in both, success and milliseconds.
+def success(rows: Sequence[Mapping[str, Any]], screened: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """A column for each policy and sampler that has caches. Above, of all that were screened, the distance from the sampler without
+    a cache against unit evaluations; then, of those that acted, success with intervals against evaluations and against milliseconds
+    of a chunk, and in black the policy's few-step samplers without a cache. Ringed: what nothing else of the policy beats in both,
+    success and milliseconds.
     """
     models = list(dict.fromkeys(r["model"] for r in rows))
     cached = dict.fromkeys((r["model"], r["sampler"]) for r in rows if r["cache"] != "none")
     columns = sorted(cached, key=lambda c: models.index(c[0]))
-    figure = _figure(3.7 * len(columns) + 0.6, 7.6)
-    axes = figure.subplots(2, len(columns), sharey=True, squeeze=False)
+    figure = _figure(3.7 * len(columns) + 0.6, 10.8)
+    axes = figure.subplots(3, len(columns), sharey="row", squeeze=False)
     for column, (model, sampler) in enumerate(columns):
         own = [r for r in rows if r["model"] == model]
         best = _front(own)
-        for ax, key in zip(axes[:, column], ("units", "ms"), strict=True):
+        _distances(axes[0, column], [r for r in screened if (r["model"], r["sampler"]) == (model, sampler)])
+        for ax, key in zip(axes[1:, column], ("units", "ms"), strict=True):
             _panel(ax, own, sampler, key, best)
             ax.set_xlabel({"units": "unit evaluations a chunk", "ms": "milliseconds a chunk, one core"}[key], fontsize=8)
         axes[0, column].set_title(f"{model}, caches on {sampler}", fontsize=9)
-    for ax in axes[:, 0]:
+    axes[0, 0].set_ylabel("squared distance from no cache", fontsize=8)
+    for ax in axes[1:, 0]:
         ax.set_ylabel("success [95 % by Wilson]", fontsize=8)
-    handles = {h.get_label(): h for ax in axes.flat for h in ax.get_legend_handles_labels()[0]}
-    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=6, fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    for place, part in (((0.5, 0.0), axes[1:]), ((0.5, 0.045), axes[:1])):
+        handles = {h.get_label(): h for ax in part.flat for h in ax.get_legend_handles_labels()[0]}
+        figure.legend(
+            handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=place, ncols=11, fontsize=7, frameon=False
+        )
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
     return _saved(figure, path)
+
+
+def _distances(ax: Any, screened: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each method, a marker for each that shares a colour with another one."""
+    methods = list(dict.fromkeys(r["cache"].partition(":")[0] for r in screened if r["cache"] != "none"))
+    for method in methods:
+        line = sorted((r for r in screened if r["cache"].partition(":")[0] == method and r["own"] > 0), key=lambda r: r["units"])
+        family = next(f for f in FAMILIES if method.removesuffix(HOLLOW) in f.split())
+        number = family.split().index(method.removesuffix(HOLLOW))
+        style = {"color": FAMILIES[family], "marker": MARKERS[number], "linestyle": ":" if method.endswith(HOLLOW) else "-"}
+        ax.plot([r["units"] for r in line], [r["own"] for r in line], label=method, markersize=4, linewidth=1, **style)
+    ax.set_yscale("log")
+    _logarithmic(ax)
+    ax.set_xlabel("unit evaluations a chunk", fontsize=8)
 
 
 def _panel(ax: Any, own: Sequence[Mapping[str, Any]], sampler: str, key: str, best: Sequence[Mapping[str, Any]]) -> None:
@@ -129,6 +150,10 @@ def _panel(ax: Any, own: Sequence[Mapping[str, Any]], sampler: str, key: str, be
     ringed = [r for r in best if r["sampler"] == sampler or r["cache"] == "none"]
     ring = {"s": 110, "facecolors": "none", "edgecolors": "black", "linewidths": 1.1, "zorder": 3}
     ax.scatter([r[key] for r in ringed], [r["success"] for r in ringed], **ring)
+    _logarithmic(ax)
+
+
+def _logarithmic(ax: Any) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -43,3 +43,28 @@ def show_bench(result: Mapping[str, Any]) -> None:
         each = [f"{r['tasks'][t]['success']:.0%}" for t in tasks]
         out.add_row(r["model"], r["sampler"], r["cache"], *cost, success, *each, cell(r["steps_p50"], 0))
     Console(file=sys.stdout, width=220, highlight=False).print(out)
+
+
+MATCHED = {"ddpm:100": 90}
+FEW = 36
+"""Unit evaluations at which methods are put side by side: a tenth of DDPM's 900, and four of the few-step samplers' steps."""
+
+
+def show_matched(result: Mapping[str, Any]) -> None:
+    """Print, of every method that was screened, the distance where its evaluations, in brackets, are nearest to the matched ones."""
+    screened = [r for r in result["screened"] if r["cache"] != "none"]
+    columns = list(dict.fromkeys((r["model"], r["sampler"]) for r in screened))
+    out = Table(title="squared distance from the same sampler without a cache (unit evaluations), methods at about equal work")
+    for head in ("cache", *(f"{model} {sampler}" for model, sampler in columns)):
+        out.add_column(head, justify="left" if head == "cache" else "right", no_wrap=True)
+    for method in dict.fromkeys(r["cache"].partition(":")[0] for r in screened):
+        out.add_row(method, *(_matched(screened, method, *column) for column in columns))
+    Console(file=sys.stdout, width=220, highlight=False).print(out)
+
+
+def _matched(screened: Sequence[Mapping[str, Any]], method: str, model: str, sampler: str) -> str:
+    own = [r for r in screened if (r["model"], r["sampler"], r["cache"].partition(":")[0]) == (model, sampler, method)]
+    if not own:
+        return ""
+    near = min(own, key=lambda r: abs(r["units"] - MATCHED.get(sampler, FEW)))
+    return f"{near['own']:.5f} ({near['units']:.0f})"
