@@ -138,10 +138,11 @@ class CacheReport:
         ]
         if self.bench is not None:
             try:
-                bench = json.loads(self.bench.read_text(encoding="utf-8"))["rows"]
+                bench = json.loads(self.bench.read_text(encoding="utf-8"))
+                acted, screened = bench["rows"], bench["screened"]
             except (OSError, ValueError, KeyError):
                 raise InputError(f"{self.bench}: no result of `edge bench policy`; run it with --json FILE") from None
-            written.append(picture.success(bench, self.out / "success.png"))
+            written.append(picture.success(acted, screened, self.out / "success.png"))
         for path in written:
             print(f"edge: wrote {path}", file=sys.stderr)
         record.write(record.report("policy-cache", rows, statistics=str(self.statistics), budget=self.budget), self.json)

@@ -51,7 +51,7 @@ FEW = 36
 
 
 def show_matched(result: Mapping[str, Any]) -> None:
-    """Print, of every method that was screened, the distance where its evaluations, in brackets, are nearest to the matched ones."""
+    """Print of every method that was screened the distance where its evaluations, in brackets, are nearest to the matched ones."""
     screened = [r for r in result["screened"] if r["cache"] != "none"]
     columns = list(dict.fromkeys((r["model"], r["sampler"]) for r in screened))
     out = Table(title="squared distance from the same sampler without a cache (unit evaluations), methods at about equal work")
