@@ -87,8 +87,8 @@ class VLAPolicy(DiffusionPolicy):
     def __init__(self, config: PolicyConfig, model: Path) -> None:
         """model: folder of the vision-language model. Raises what loading raises."""
         assert config.sight is not None
-        super().__init__(config)
         self.eyes = Eyes(Engine.load(model), config.denoiser.memory_rows // config.sight.frames)
+        super().__init__(config)
         self.words = NOTHING
         self.spent = Spent(0.0, 0.0, 0.0, 0)
 
@@ -96,8 +96,7 @@ class VLAPolicy(DiffusionPolicy):
         super().reset()
         assert self.config.sight is not None
         self._frames: deque[Tensor] = deque(maxlen=self.config.sight.frames)
-        if hasattr(self, "eyes"):  # what rounds otherwise from episode to episode is not to be told from chance
-            self.eyes.engine.forget()
+        self.eyes.engine.forget()  # an episode rounds as it would alone, whatever came before
 
     def asked(self, observations: Tensor, batch: Mapping[str, Any]) -> Queries:
         """The queries of a batch: the picture is encoded, those of earlier chunks are remembered as they were.
