@@ -108,8 +108,7 @@ class VLAPolicy(DiffusionPolicy):
             raise InputError(f"{STATE}: this policy looks for one robot: got a batch of {len(observations)}; ask one by one")
         if IMAGE not in batch:
             raise InputError(f"batch: holds no {IMAGE!r} and the policy sees; send the camera's picture, uint8 [height, width, 3]")
-        words = batch.get(WORDS, self.words)
-        frame = self.eyes.look(_one(batch[IMAGE]), words if isinstance(words, str) else words[0])
+        frame = self.eyes.look(_one(batch[IMAGE]), _text(batch.get(WORDS, self.words)))
         self._frames.extend([frame] * (1 if self._frames else self.config.sight.frames))
         return Queries(observations, torch.cat(list(self._frames))[None])
 
@@ -127,11 +126,23 @@ class VLAPolicy(DiffusionPolicy):
         return {"actions": self.predict_action_chunk({k: v for k, v in batch.items() if v is not None})[0].numpy()}
 
 
+def _text(words: Any) -> str:
+    """An instruction, or the first of a list, LeRobot's form."""
+    found = words[0] if isinstance(words, list | tuple) and len(words) == 1 else words
+    if not isinstance(found, str):
+        raise InputError(f"{WORDS}: must be a text, or a list of one: got {words!r}; say what is to be done")
+    return found
+
+
 def _one(image: Any) -> Any:
     """A picture out of a batch of one; floats of 0 .. 1 with channels first, LeRobot's form, become bytes."""
     if isinstance(image, Tensor):
         image = image[0] if image.ndim == 4 else image
         if image.is_floating_point():
-            image = (image.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8)
+            if image.ndim != 3 or not bool(((image >= 0) & (image <= 1)).all()):
+                raise InputError(
+                    f"{IMAGE}: floats must be [3, height, width] within 0 and 1: got {list(image.shape)}; scale, or send uint8"
+                )
+            image = (image.permute(1, 2, 0) * 255).round().to(torch.uint8)
         return image.numpy()
     return image[0] if getattr(image, "ndim", 3) == 4 else image

@@ -117,6 +117,12 @@ def test_what_is_refused(policy, folder, tmp_path) -> None:
         chunk(policy, batch() | {STATE: torch.zeros(2, 4)})
     with pytest.raises(InputError, match="fewer words"):
         chunk(policy, batch(words="open the drawer " * 20))
+    for floats in (torch.full((3, SIZE, SIZE), float("nan")), torch.full((3, SIZE, SIZE), 200.0), torch.zeros(SIZE)):
+        with pytest.raises(InputError, match="within 0 and 1"):
+            chunk(policy, batch() | {IMAGE: floats})
+    for words in (["open it", "close it"], [], 3, None):
+        with pytest.raises(InputError, match="a list of one"):
+            chunk(policy, batch() | {WORDS: words})
     with pytest.raises(InputError, match="must be uint8"):
         chunk(policy, batch() | {IMAGE: np.full((SIZE, SIZE, 3), np.nan)})
     with pytest.raises(InputError, match="NaN or infinity"):
