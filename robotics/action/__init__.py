@@ -1,0 +1,1 @@
+"""Goals of robots: what an action server does, whatever carries it."""
