@@ -107,7 +107,7 @@ class FeedbackNotice:
 class ResultNotice:
     """Answer a request for a result. request: what the transport called it by; UNKNOWN for a goal that nobody knows."""
 
-    request: Hashable
+    request: Any
     id: bytes
     status: Status
     result: Any
@@ -194,7 +194,7 @@ class GoalServer:
         else:
             goal.waiting.append(request)
 
-    def lost(self, gone: Callable[[Hashable], bool]) -> None:
+    def lost(self, gone: Callable[[Any], bool]) -> None:
         """A client went away: its requests, those for which `gone` holds, are not answered. Its goals go on, as in ROS."""
         for goal in self.goals.values():
             goal.waiting = [r for r in goal.waiting if not gone(r)]
