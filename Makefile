@@ -47,6 +47,11 @@ $(SGLANG)/.installed: pyproject.toml $(wildcard deploy/sglang_cpu/*.txt) deploy/
 test-sglang: $(SGLANG)/.installed  ## against real SGLang servers on this CPU; EDGE_CASES=full for the counts the issues name
 	OMP_NUM_THREADS=1 $(SGLANG)/bin/python -m pytest tests/serving/sglang
 
+.venv-openpi/.installed: deploy/openpi/requirements.txt  ## a stock openpi client, which wants a NumPy of its own; its tests are skipped without
+	$(PYTHON) -m venv .venv-openpi
+	.venv-openpi/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/openpi/requirements.txt
+	touch $@
+
 full-again:
 	rm -f out/full.done
 	$(MAKE) full

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from edge.cli.act import ActServe
 from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchPolicy, BenchRender, BenchRows, BenchServer, BenchSight
 from edge.cli.closed_loop import DriveClosedLoop
 from edge.cli.drive import DriveData, DriveReference, DriveTeach
@@ -58,6 +59,7 @@ COMMANDS = {
         "film": PolicyFilm,
         "cache": {"record": CacheRecord, "solve": CacheSolve, "report": CacheReport},
     },
+    "act": {"serve": ActServe},
     "trace": Trace,
 }
 

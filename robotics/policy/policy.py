@@ -6,10 +6,12 @@ Shapes: see `types`; `H` actions of the horizon, of which the first `O` - 1 lie 
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -170,6 +172,12 @@ class DiffusionPolicy(nn.Module):
         self._waiting: deque[Tensor] = deque()
         self._done: deque[Tensor] = deque(maxlen=self.config.denoiser.observation_steps - 1)
 
+    def session(self) -> DiffusionPolicy:
+        """The same policy with a history of its own: weights, sampler and cache are shared."""
+        out = copy.copy(self)
+        out.reset()
+        return out
+
     def predict_action_chunk(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Tensor:
         state = batch[STATE]
         return self._chunk(self.asked(self._with_history(state) if state.ndim == 2 else state, batch), generator)
@@ -190,12 +198,31 @@ class DiffusionPolicy(nn.Module):
         """The queries of a batch with its history [B, O, F]."""
         return Queries(observations)
 
+    def observe(self, obs: Mapping[str, Any]) -> None:
+        """Note a state of openpi's form between two chunks. Raises InputError for one of another form."""
+        self._with_history(self._state(obs)[None])
+
+    def _state(self, obs: Mapping[str, Any]) -> Tensor:
+        """[F], or [O, F] with the newest last. Raises InputError for what is no array of numbers of the policy's size."""
+        size, state = self.config.denoiser.observation_size, obs.get("state")
+        try:
+            found = torch.tensor(np.asarray(state), dtype=torch.float32)
+        except (TypeError, ValueError):
+            raise InputError(f"state: must be {size} numbers: got {type(state).__name__}; send what the robot measures") from None
+        if found.ndim not in (1, 2) or found.shape[-1] != size:
+            raise InputError(f"state: must have shape [{size}], or one row for each step: got {list(found.shape)}")
+        return found
+
     def infer(self, obs: Mapping[str, Any]) -> dict[str, Any]:
-        state = torch.as_tensor(obs["state"], dtype=torch.float32)
+        state = self._state(obs)
         return {"actions": self.predict_action_chunk({STATE: state[None]})[0].numpy()}
 
     def _with_history(self, state: Tensor) -> Tensor:
-        """[B, F] -> [B, O, F]. The first observation of an episode stands for those before it."""
+        """[B, F] -> [B, O, F]. The first observation of an episode stands for those before it.
+
+        Raises InputError for one that is not finite, before it is remembered.
+        """
+        _finite("observations", state)
         self._seen.extend([state] * (1 if self._seen else self.config.denoiser.observation_steps))
         return torch.stack(list(self._seen), dim=1)
 
@@ -220,6 +247,10 @@ class DiffusionPolicy(nn.Module):
 def _check(name: str, found: Tensor, form: tuple[int, int], remedy: str) -> None:
     if found.ndim != 3 or found.shape[1:] != form:
         raise InputError(f"{name}: must have shape [B, {form[0]}, {form[1]}]: got {list(found.shape)}; {remedy}")
+    _finite(name, found)
+
+
+def _finite(name: str, found: Tensor) -> None:
     if not bool(found.isfinite().all()):
         raise InputError(f"{name}: hold NaN or infinity; send what the sensors measured before, or stop the robot")
 

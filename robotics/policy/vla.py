@@ -121,8 +121,7 @@ class VLAPolicy(DiffusionPolicy):
         return out
 
     def infer(self, obs: Mapping[str, Any]) -> dict[str, Any]:
-        state = torch.as_tensor(obs["state"], dtype=torch.float32)
-        batch = {STATE: state[None], IMAGE: obs.get("image"), WORDS: obs.get("prompt", self.words)}
+        batch = {STATE: self._state(obs)[None], IMAGE: obs.get("image"), WORDS: obs.get("prompt", self.words)}
         return {"actions": self.predict_action_chunk({k: v for k, v in batch.items() if v is not None})[0].numpy()}
 
 

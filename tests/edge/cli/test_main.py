@@ -45,6 +45,7 @@ def test_surface() -> None:
         "policy cache record",
         "policy cache solve",
         "policy cache report",
+        "act serve",
         "trace",
     }
 

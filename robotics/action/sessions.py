@@ -1,0 +1,52 @@
+"""Who a policy acts for: histories of clients, over one set of weights.
+
+A session owns what its robot saw and did. It has a name, so that it outlives a connection: a client that comes back goes on where
+it was, and not as if its episode had just begun.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from robotics.policy.policy import DiffusionPolicy
+
+MOST_SESSIONS = 64
+
+
+class Sessions:
+    """Sessions of one policy by name; the least recently used one is forgotten when there are too many."""
+
+    def __init__(self, policy: DiffusionPolicy, most: int = MOST_SESSIONS) -> None:
+        self.policy, self.most = policy, most
+        self._known: OrderedDict[str, DiffusionPolicy] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def infer(self, name: str, obs: Mapping[str, Any]) -> dict[str, Any]:
+        """One chunk for a session, of `Policy.infer`; one at a time, whoever asks."""
+        with self._lock:
+            return self._of(name).infer(obs)
+
+    def observe(self, name: str, obs: Mapping[str, Any]) -> dict[str, Any]:
+        """Note what a session's robot sees between two chunks."""
+        with self._lock:
+            self._of(name).observe(obs)
+            return {}
+
+    def forget(self, name: str) -> None:
+        """The session's next query begins an episode."""
+        with self._lock:
+            self._known.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def _of(self, name: str) -> DiffusionPolicy:
+        if name not in self._known:
+            self._known[name] = self.policy.session()
+            if len(self._known) > self.most:
+                self._known.popitem(last=False)
+        self._known.move_to_end(name)
+        return self._known[name]
