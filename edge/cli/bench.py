@@ -262,3 +262,22 @@ class BenchSight:
         record.write(result, self.json)
         sight.show(result)
         return 0
+
+
+@dataclass(frozen=True)
+class BenchTransport:
+    """What the way to a policy adds to its own time, against a bare echo server: openpi's protocol, a picture of 224 x 224."""
+
+    model: Path = NANO_FLOW
+    """Folder of the policy."""
+    rounds: int = 500
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        from edge.bench import record, transport
+
+        result = transport.bench(self.model, self.rounds)
+        record.write(result, self.json)
+        transport.show(result)
+        return 0

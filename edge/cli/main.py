@@ -12,7 +12,17 @@ from collections.abc import Sequence
 import tyro
 
 from edge.cli.act import ActServe
-from edge.cli.bench import BenchDeadline, BenchDecode, BenchPlan, BenchPolicy, BenchRender, BenchRows, BenchServer, BenchSight
+from edge.cli.bench import (
+    BenchDeadline,
+    BenchDecode,
+    BenchPlan,
+    BenchPolicy,
+    BenchRender,
+    BenchRows,
+    BenchServer,
+    BenchSight,
+    BenchTransport,
+)
 from edge.cli.closed_loop import DriveClosedLoop
 from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.evaluate import DriveEval
@@ -42,6 +52,7 @@ COMMANDS = {
         "deadline": BenchDeadline,
         "policy": BenchPolicy,
         "sight": BenchSight,
+        "transport": BenchTransport,
     },
     "quantize": Quantize,
     "drive": {

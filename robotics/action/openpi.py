@@ -153,23 +153,22 @@ class OpenpiServer:
             self.sessions.forget(name)
         observe = bool(obs.pop("observe", False))
         obs = {ALIASES.get(str(k), str(k)): v for k, v in obs.items()}
-        begin = time.perf_counter()
-        found, waited = await self._call(self.sessions.observe if observe else self.sessions.infer, name, obs)
-        spent = 1000 * (time.perf_counter() - begin) - waited
+        found, waited, spent = await self._call(self.sessions.observe if observe else self.sessions.infer, name, obs)
         if not observe:
             self._ms.append(spent)
         return {**found, **echo, "server_timing": {"infer_ms": spent, "queue_ms": waited}}
 
-    async def _call(self, work: Any, name: str, obs: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
-        """What the policy says, and the milliseconds that it was not yet looking."""
+    async def _call(self, work: Any, name: str, obs: Mapping[str, Any]) -> tuple[dict[str, Any], float, float]:
+        """What the policy says, the milliseconds that it was not yet looking, and those that it took."""
         if self._waiting >= MOST_WAITING:
             raise InputError(f"busy: {self._waiting} queries wait already; ask again with a newer observation")
         self._waiting += 1
         asked = time.perf_counter()
 
-        def run() -> tuple[dict[str, Any], float]:
-            waited = 1000 * (time.perf_counter() - asked)
-            return work(name, obs), waited
+        def run() -> tuple[dict[str, Any], float, float]:
+            begin = time.perf_counter()
+            found = work(name, obs)
+            return found, 1000 * (begin - asked), 1000 * (time.perf_counter() - begin)
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -46,6 +47,17 @@ def test_a_shipped_policy_serves() -> None:
             assert np.isfinite(actions).all()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_what_the_way_adds(tmp_path, capsys) -> None:
+    assert run(["bench", "transport", "--rounds", "3", "--json", str(tmp_path / "t.json")]) == 0
+    told = json.loads((tmp_path / "t.json").read_text())
+    by_name = {r["name"]: r["ms_p50"] for r in told["rows"]}
+    assert set(by_name) == {"openpi, whole", "policy alone", "echo", "openpi, added"}
+    assert by_name["openpi, whole"] > max(by_name["policy alone"], by_name["echo"]) > 0
+    assert told["bytes_asked"] > 224 * 224 * 3
+    assert "openpi, added" in capsys.readouterr().out
+    assert run(["bench", "transport", "--rounds", "0"]) == 2
 
 
 def test_what_is_refused(capsys, tmp_path) -> None:

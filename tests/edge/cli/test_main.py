@@ -31,6 +31,7 @@ def test_surface() -> None:
         "bench deadline",
         "bench policy",
         "bench sight",
+        "bench transport",
         "serve",
         "drive data",
         "drive submit",
