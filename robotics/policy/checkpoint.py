@@ -20,7 +20,8 @@ from torch import Tensor
 from edge.core.config import explain
 from edge.core.errors import CheckpointError
 from edge.training.state import write_bytes, write_tensors
-from robotics.policy.policy import DiffusionPolicy, PolicyConfig
+from robotics.policy.config import PolicyConfig
+from robotics.policy.policy import DiffusionPolicy
 
 CONFIG_FILE, WEIGHTS_FILE, MODEL_FOLDER = "policy.json", "model.safetensors", "vlm"
 

@@ -9,17 +9,16 @@ import contextlib
 import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from edge.core.config import Frozen
 from edge.core.errors import InputError
 from robotics.policy.cache.base import Cache, NoCache
+from robotics.policy.config import PolicyConfig
 from robotics.policy.decoder import ActionDecoder
 from robotics.policy.denoiser import DenoiserConfig
 from robotics.policy.dit import ActionDiT
@@ -30,33 +29,6 @@ from robotics.policy.types import STATE, Queries
 
 KINDS: dict[str, Callable[[DenoiserConfig], Any]] = {"decoder": ActionDecoder, "dit": ActionDiT}
 """Modules that are a `Denoiser`."""
-
-
-class Sight(Frozen):
-    """How a policy sees: see `vla`."""
-
-    image_size: Annotated[int, Field(ge=28)] = 112
-    """Pixels of a picture's side."""
-    frames: Annotated[int, Field(ge=1)] = 1
-    """Pictures that it has in mind: the newest, and those of the chunks before."""
-
-
-class PolicyConfig(Frozen):
-    """The form of a policy, and how it acts."""
-
-    denoiser: DenoiserConfig
-    objective: Literal["noise", "flow"] = "noise"
-    """What the network predicts: the noise of a diffusion, or the velocity of a flow."""
-    sampler: str = "ddim"
-    steps: Annotated[int, Field(ge=1)] = 10
-    execute: Annotated[int, Field(ge=1)] = 4
-    """Actions of a chunk that are executed before the next one is asked for."""
-    candidates: Annotated[int, Field(ge=1)] = 1
-    """Chunks that are sampled in one batch; the one whose past is most like what was done is executed (self-verification of
-    past-token prediction, arXiv 2505.09561)."""
-    tasks: tuple[str, ...] = ()
-    """What it learnt to do, in the order of the features that say what is to be done."""
-    sight: Sight | None = None
 
 
 class DiffusionPolicy(nn.Module):

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from edge.core.config import Frozen
 from edge.training.optimiser import Optimiser
+from robotics.policy.config import PolicyConfig, Sight
 from robotics.policy.denoiser import Count, Form
-from robotics.policy.policy import PolicyConfig, Sight
 
 
 class SightRecipe(Sight):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from robotics.policy.arena.camera import Camera
 from robotics.policy.arena.instructions import job
 from robotics.policy.arena.metaworld import Arena
-from robotics.policy.policy import PolicyConfig
+from robotics.policy.config import PolicyConfig
 from robotics.policy.types import IMAGE, STATE, WORDS
 
 F32 = NDArray[np.float32]

@@ -25,7 +25,8 @@ from edge.core.errors import CheckpointError, InputError
 from edge.engine import Engine
 from edge.generation import Generation
 from robotics.policy.arena.instructions import NOTHING, request
-from robotics.policy.policy import DiffusionPolicy, PolicyConfig
+from robotics.policy.config import PolicyConfig
+from robotics.policy.policy import DiffusionPolicy
 from robotics.policy.types import IMAGE, STATE, WORDS, Queries
 
 TEMPLATE_FILE = "template.json"

@@ -12,8 +12,8 @@ from converters.scratch import create
 from robotics.policy import checkpoint
 from robotics.policy.arena.instructions import JOBS, answer
 from robotics.policy.arena.pictures import prompt
+from robotics.policy.config import PolicyConfig, Sight
 from robotics.policy.denoiser import DenoiserConfig
-from robotics.policy.policy import PolicyConfig, Sight
 from robotics.policy.vla import VLAPolicy
 
 SIZE, ROWS = 56, 32

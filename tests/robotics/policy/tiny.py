@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from robotics.policy.config import PolicyConfig
 from robotics.policy.denoiser import DenoiserConfig
-from robotics.policy.policy import DiffusionPolicy, PolicyConfig
+from robotics.policy.policy import DiffusionPolicy
 
 STATE = 5
 
