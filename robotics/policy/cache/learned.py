@@ -74,13 +74,13 @@ def fit(
             end = _end(policy, condition, noise, torch.ones(count, units))
         hard, soft = _chosen(logits, budget), torch.sigmoid(logits)
         distance = (_end(policy, condition, noise, hard + soft - soft.detach()) - end).square().mean()
-        (gradient,) = torch.autograd.grad(distance, logits)
-        logits.grad = gradient
-        if float(distance) < best:
-            best, found = float(distance), hard
+        (logits.grad,) = torch.autograd.grad(distance, logits)
+        reached = float(distance.detach())
+        if reached < best:
+            best, found = reached, hard
         optimiser.step()
         if told:
-            told(n + 1, float(distance))
+            told(n + 1, reached)
     return ScheduledCache([torch.nonzero(found[:, u]).flatten().tolist() for u in range(units)], count)
 
 
