@@ -166,6 +166,11 @@ class DiffusionPolicy(nn.Module):
         """Whether the next `select_action` predicts a chunk, for which a policy that sees needs a picture."""
         return not self._waiting
 
+    @property
+    def parts_ms(self) -> tuple[float, ...]:
+        """What the last chunk's parts took, where there are several: seeing, reading, acting."""
+        return ()
+
     def asked(self, observations: Tensor, batch: Mapping[str, Any]) -> Queries:
         """The queries of a batch with its history [B, O, F]."""
         return Queries(observations)

@@ -17,7 +17,6 @@ from edge.core.recent import Recent
 from robotics.policy.arena.metaworld import Arena
 from robotics.policy.policy import DiffusionPolicy
 from robotics.policy.senses import Senses
-from robotics.policy.vla import VLAPolicy
 
 LIMIT = 300
 """Steps of an episode."""
@@ -45,12 +44,13 @@ def episode(policy: DiffusionPolicy, arena: Arena, seed: int, limit: int = LIMIT
     seen = arena.reset(seed)
     done, spent, parts = False, [], []
     while not done and len(spent) < limit:
-        batch = senses(seen, look=policy.due)
+        due = policy.due
+        batch = senses(seen, look=due)
         begin = time.perf_counter()
         action = policy.select_action(batch, generator)
         spent.append(time.perf_counter() - begin)
-        if isinstance(policy, VLAPolicy) and len(spent) % policy.config.execute == 1 % policy.config.execute:
-            parts.append((policy.spent.vision_ms, policy.spent.vlm_ms, policy.spent.expert_ms))
+        if due and policy.parts_ms:
+            parts.append(policy.parts_ms)
         seen, done = arena.step(action[0].numpy())
     split = tuple(sum(part) / len(parts) for part in zip(*parts, strict=True))
     return Outcome(arena.task, seed, done, len(spent), tuple(spent[:: policy.config.execute]), split)

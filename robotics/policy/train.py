@@ -85,7 +85,7 @@ class _Training(Loop[Batch]):
         self.weight[: d.observation_steps - 1] = recipe.past_weight
         self.memory = None
         if isinstance(self.policy, VLAPolicy) and recipe.sight is not None:
-            self.memory = memory_of(recipe.data, recipe.sight.model, self.policy.eyes, show)
+            self.memory = memory_of(recipe.data, out / MODEL_FOLDER, self.policy.eyes, show)
         super().__init__(out, self.policy, recipe, show=show)
 
     def batch(self, step: int) -> Batch:

@@ -99,6 +99,10 @@ class VLAPolicy(DiffusionPolicy):
         self._frames: deque[Tensor] = deque(maxlen=self.config.sight.frames)
         self.eyes.engine.forget()  # an episode rounds as it would alone, whatever came before
 
+    @property
+    def parts_ms(self) -> tuple[float, ...]:
+        return self.spent.vision_ms, self.spent.vlm_ms, self.spent.expert_ms
+
     def asked(self, observations: Tensor, batch: Mapping[str, Any]) -> Queries:
         """The queries of a batch: the picture is encoded, those of earlier chunks are remembered as they were.
 
