@@ -52,6 +52,11 @@ test-sglang: $(SGLANG)/.installed  ## against real SGLang servers on this CPU; E
 	.venv-openpi/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/openpi/requirements.txt
 	touch $@
 
+ROSLIB := tests/robotics/action/js/node_modules/.installed
+$(ROSLIB): tests/robotics/action/js/package.json  ## a stock rosbridge client of web pages, for Node; its test is skipped without
+	cd $(dir $<) && npm install --no-package-lock --silent --no-fund --no-audit
+	touch $@
+
 full-again:
 	rm -f out/full.done
 	$(MAKE) full

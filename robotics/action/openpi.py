@@ -16,80 +16,52 @@ handshakes, health and other clients do not wait for it; `/healthz` says OK once
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 
-from edge.core.errors import EdgeError, InputError, MissingExtraError
+from edge.core.errors import EdgeError, InputError
 from robotics.action.sessions import Sessions
+from robotics.action.websocket import ConnectionClosed, ServerConnection, WebsocketServer
 from robotics.action.wire import pack, unpack
-
-try:
-    from websockets.asyncio.server import Server, ServerConnection, serve
-    from websockets.exceptions import ConnectionClosed
-    from websockets.http11 import Request, Response
-except ImportError as e:
-    raise MissingExtraError("websockets", "robot", "openpi's protocol") from e
 
 LOG = logging.getLogger(__name__)
 ALIASES = {"observation/state": "state", "observation/image": "image"}
 ECHOED = ("request_id", "stamp")
-MOST_BYTES = 16 << 20
-"""Of a message."""
 MOST_WAITING = 8
 """Queries that may wait for the policy; one more is refused, and its client asks again with what it sees then."""
 REMEMBERED = 1000
 """Queries whose times are told."""
 
 
-class OpenpiServer:
-    """One policy for many robots. `start` returns once the port is open; `port` is then known."""
+class OpenpiServer(WebsocketServer):
+    """One policy for many robots."""
 
-    def __init__(
-        self, sessions: Sessions, metadata: Mapping[str, Any], *, key: str | None = None, most_bytes: int = MOST_BYTES
-    ) -> None:
-        """metadata: what a client is told first; key: that it has to show, `Authorization: Api-Key KEY`."""
-        self.sessions, self.key, self.most_bytes = sessions, key, most_bytes
+    def __init__(self, sessions: Sessions, metadata: Mapping[str, Any], **limits: Any) -> None:
+        """metadata: what a client is told first; limits: of `WebsocketServer`."""
+        super().__init__(**limits)
+        self.sessions = sessions
         self._metadata = pack(dict(metadata))
         self._thread = ThreadPoolExecutor(1, "policy")
         self._waiting = 0
         self._ms: deque[float] = deque(maxlen=REMEMBERED)
-        self._warm = False
-        self._server: Server | None = None
 
     async def start(self, host: str, port: int, warm_up: Mapping[str, Any] | None = None) -> None:
         """warm_up: an observation that is answered twice before anybody's."""
-        self._server = await serve(
-            self._connected,
-            host,
-            port,
-            process_request=self._request,
-            compression=None,
-            max_size=self.most_bytes,
-            ping_timeout=None,
-        )
+        await self.open(host, port)
         if warm_up is not None:
             for _ in range(2):
                 await self._call(self.sessions.infer, "warm-up", warm_up)
             self.sessions.forget("warm-up")
-        self._warm = True
-
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        return next(iter(self._server.sockets)).getsockname()[1]
+        self.warm = True
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        await self.close()
         self._thread.shutdown(cancel_futures=True)
 
     def times(self) -> dict[str, float]:
@@ -100,21 +72,11 @@ class OpenpiServer:
 
     # --- one client ---------------------------------------------------------------------------------------------------------------
 
-    def _request(self, connection: ServerConnection, request: Request) -> Response | None:
-        if request.path == "/healthz":
-            return connection.respond(
-                HTTPStatus.OK if self._warm else HTTPStatus.SERVICE_UNAVAILABLE, "OK\n" if self._warm else "warming up\n"
-            )
-        shown = request.headers.get("Authorization", "")
-        if self.key is not None and not hmac.compare_digest(shown.encode(), f"Api-Key {self.key}".encode()):
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "send the header Authorization: Api-Key KEY\n")
-        return None
-
-    async def _connected(self, connection: ServerConnection) -> None:
+    async def connected(self, connection: ServerConnection) -> None:
         own, before = f"connection {id(connection)}", None
         try:
             await connection.send(self._metadata)
-            async for message in connection:
+            async for message in self.messages(connection):
                 begin = time.perf_counter()
                 try:
                     reply = await self._answer(message, own)

@@ -22,31 +22,36 @@ class Sessions:
     def __init__(self, policy: DiffusionPolicy, most: int = MOST_SESSIONS) -> None:
         self.policy, self.most = policy, most
         self._known: OrderedDict[str, DiffusionPolicy] = OrderedDict()
-        self._lock = threading.Lock()
+        self._names, self._turn = threading.Lock(), threading.Lock()
+        """Of what is known, for a moment; and of the policy, for as long as it takes."""
 
     def infer(self, name: str, obs: Mapping[str, Any]) -> dict[str, Any]:
         """One chunk for a session, of `Policy.infer`; one at a time, whoever asks."""
-        with self._lock:
+        with self._turn:
             return self._of(name).infer(obs)
 
     def observe(self, name: str, obs: Mapping[str, Any]) -> dict[str, Any]:
         """Note what a session's robot sees between two chunks."""
-        with self._lock:
+        with self._turn:
             self._of(name).observe(obs)
             return {}
 
     def forget(self, name: str) -> None:
-        """The session's next query begins an episode."""
-        with self._lock:
+        """The session's next query begins an episode. Waits for nobody's query."""
+        with self._names:
             self._known.pop(name, None)
 
     def __len__(self) -> int:
         return len(self._known)
 
     def _of(self, name: str) -> DiffusionPolicy:
-        if name not in self._known:
-            self._known[name] = self.policy.session()
+        with self._names:
+            if (found := self._known.get(name)) is not None:
+                self._known.move_to_end(name)
+                return found
+        made = self.policy.session()  # a policy that sees forgets pictures here, so it has to be its turn
+        with self._names:
+            self._known[name] = made
             if len(self._known) > self.most:
                 self._known.popitem(last=False)
-        self._known.move_to_end(name)
-        return self._known[name]
+        return made

@@ -104,12 +104,16 @@ def history_of(window: Window) -> EgoHistory:
     here is the distance covered in the 0.2 s before (for the first point, after) it; the acceleration is the slope of the speeds
     of the last second, the yaw rate that of the heading.
     """
-    dt = window.scene.dt_s
-    xy = np.asarray(window.history, dtype=np.float64)
+    return history_from(window.history, window.history_yaw, window.scene.dt_s)
+
+
+def history_from(xy: NDArray[np.floating], yaw: NDArray[np.floating], dt: float) -> EgoHistory:
+    """`history_of` positions [21, 2] m and headings [21] rad in the ego frame, `dt` s apart, the last one now."""
+    xy = np.asarray(xy, dtype=np.float64)
     ends = np.maximum(np.arange(0, len(xy), baselines.PAST_STEPS), 2)
     speed = np.linalg.norm(xy[ends] - xy[ends - 2], axis=1) / (2 * dt)
     stepwise = np.linalg.norm(np.diff(xy[-11:], axis=0), axis=1) / dt
-    yaw = np.unwrap(np.asarray(window.history_yaw, dtype=np.float64)[-11:])
+    yaw = np.unwrap(np.asarray(yaw, dtype=np.float64)[-11:])
     yaw_rate = slope(yaw, dt) if speed[-1] > 0.5 else 0.0  # the heading of a standing vehicle is noise
     points = tuple(HistoryPoint(x_m=x, y_m=y, v_mps=v) for (x, y), v in zip(baselines.past(xy), speed, strict=True))
     return EgoHistory(

@@ -34,7 +34,8 @@ KINDS: dict[str, Callable[[DenoiserConfig], Any]] = {"decoder": ActionDecoder, "
 class DiffusionPolicy(nn.Module):
     """A `Policy`."""
 
-    _kept: Tensor
+    kept: Tensor
+    """[T], see `samplers.kept`."""
 
     def __init__(self, config: PolicyConfig) -> None:
         """Raises InputError for a sampler that does not fit the objective, or more actions to execute than the horizon holds."""
@@ -50,7 +51,7 @@ class DiffusionPolicy(nn.Module):
         self.observations, self.actions = Normaliser(d.observation_size), Normaliser(d.action_size)
         self.cache: Cache = NoCache()
         self.account = Account()
-        self.register_buffer("_kept", torch.from_numpy(kept()).float(), persistent=False)
+        self.register_buffer("kept", torch.from_numpy(kept()).float(), persistent=False)
         self._clock: Any = None
         self.sample_with(config.sampler, config.steps)
         self.reset()
@@ -82,7 +83,7 @@ class DiffusionPolicy(nn.Module):
             noisy, target, times = torch.lerp(actions, noise, at[:, None, None]), noise - actions, at * FLOW_SCALE
         else:
             t = torch.randint(TRAIN_STEPS, (len(actions),), generator=generator)
-            share = self._kept[t][:, None, None]
+            share = self.kept[t][:, None, None]
             noisy, target, times = share.sqrt() * actions + (1 - share).sqrt() * noise, noise, t.float()
         condition = self.denoiser.condition(seen, self.denoiser.clock(times[None]), batch.get("memory"))
         out = NoCache().evaluate(Evaluation(self.denoiser, noisy, condition, 0, Account()))
@@ -144,22 +145,26 @@ class DiffusionPolicy(nn.Module):
         self._waiting: deque[Tensor] = deque()
         self._done: deque[Tensor] = deque(maxlen=self.config.denoiser.observation_steps - 1)
 
-    def session(self) -> DiffusionPolicy:
-        """The same policy with a history of its own: weights, sampler and cache are shared."""
+    def session(self, beside: DiffusionPolicy | None = None) -> DiffusionPolicy:
+        """The same policy with a history of its own, or that of another session: weights, sampler and cache are shared."""
         out = copy.copy(self)
-        out.reset()
+        if beside is None:
+            out.reset()
+        else:
+            out._seen, out._waiting, out._done = beside._seen, beside._waiting, beside._done
         return out
 
     def predict_action_chunk(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Tensor:
         state = batch[STATE]
-        return self._chunk(self.asked(self._with_history(state) if state.ndim == 2 else state, batch), generator)
+        return self._chunk(self.asked(self.remember(state) if state.ndim == 2 else state, batch), generator)
 
     def select_action(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Tensor:
-        seen = self._with_history(batch[STATE])
+        seen = self.remember(batch[STATE])
         if not self._waiting:
             self._waiting.extend(self._chunk(self.asked(seen, batch), generator).unbind(1))
-        self._done.append(self._waiting.popleft())
-        return self._done[-1]
+        action = self._waiting.popleft()
+        self.did(action)
+        return action
 
     @property
     def due(self) -> bool:
@@ -177,7 +182,7 @@ class DiffusionPolicy(nn.Module):
 
     def observe(self, obs: Mapping[str, Any]) -> None:
         """Note a state of openpi's form between two chunks. Raises InputError for one of another form."""
-        self._with_history(self._state(obs)[None])
+        self.remember(self._state(obs)[None])
 
     def _state(self, obs: Mapping[str, Any]) -> Tensor:
         """[F], or [O, F] with the newest last. Raises InputError for what is no array of numbers of the policy's size."""
@@ -194,8 +199,12 @@ class DiffusionPolicy(nn.Module):
         state = self._state(obs)
         return {"actions": self.predict_action_chunk({STATE: state[None]})[0].numpy()}
 
-    def _with_history(self, state: Tensor) -> Tensor:
-        """[B, F] -> [B, O, F]. The first observation of an episode stands for those before it.
+    def did(self, action: Tensor) -> None:
+        """Note what the robot does at this step, [B, A]: candidates are compared with it."""
+        self._done.append(action)
+
+    def remember(self, state: Tensor) -> Tensor:
+        """Note an observation: [B, F] -> [B, O, F]. The first one of an episode stands for those before it.
 
         Raises InputError for one that is not finite, before it is remembered.
         """
@@ -204,13 +213,17 @@ class DiffusionPolicy(nn.Module):
         return torch.stack(list(self._seen), dim=1)
 
     def _chunk(self, asked: Queries, generator: torch.Generator | None) -> Tensor:
+        return self.future(asked, generator)[:, : self.config.execute]
+
+    def future(self, asked: Queries, generator: torch.Generator | None = None) -> Tensor:
+        """All actions of a chunk from now on, [B, H - O + 1, A]; `execute` of them are meant to be executed."""
         start, count = self.config.denoiser.observation_steps - 1, self.config.candidates
         if count > 1 and len(asked) > 1:
             raise InputError(f"candidates {count}: are chosen among for one robot: got {len(asked)}; ask one by one")
         found = self.sample(asked, self.noise(len(asked) * count, generator))
         if count > 1:
             found = found[self._most_faithful(found)][None]
-        return found[:, start : start + self.config.execute]
+        return found[:, start:]
 
     def _most_faithful(self, chunks: Tensor) -> int:
         """Which of the chunks [n, H, A] has a past like what was done, the first one where nothing was."""

@@ -117,9 +117,9 @@ class VLAPolicy(DiffusionPolicy):
         self._frames.extend([frame] * (1 if self._frames else self.config.sight.frames))
         return Queries(observations, torch.cat(list(self._frames))[None])
 
-    def _chunk(self, asked: Queries, generator: torch.Generator | None) -> Tensor:
+    def future(self, asked: Queries, generator: torch.Generator | None = None) -> Tensor:
         begin = time.perf_counter()
-        out = super()._chunk(asked, generator)
+        out = super().future(asked, generator)
         spent = 1000 * (time.perf_counter() - begin)
         seen = self.eyes.timings
         self.spent = Spent(seen.get("vision", 0.0), seen.get("prefill", 0.0), spent, self.eyes.cached)

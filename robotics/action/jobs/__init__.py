@@ -1,0 +1,1 @@
+"""What actions do: let a policy act, plan a drive, follow a trajectory."""
