@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge.cli.zoo import NANO_DIFFUSION, NANO_FLOW, NANO_PARENT, NANO_PLANNER, NANO_VLA
+from edge.cli.zoo import NANO_DIFFUSION, NANO_FLOW, NANO_PARENT, NANO_PLANNER, NANO_REACH, NANO_VLA
 from edge.core.errors import InputError
 
 
@@ -261,6 +261,44 @@ class BenchSight:
         result = sight.bench(self.model, self.episodes)
         record.write(result, self.json)
         sight.show(result)
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchRealtime:
+    """Late chunks: success, time and smoothness of a robot that waits for them, and of one that acts meanwhile, on Meta-World."""
+
+    model: tuple[Path, ...] = (NANO_REACH,)
+    """Folders of policies."""
+    latency_ms: tuple[float, ...] = (0, 50, 100, 150, 200, 250, 300)
+    """That a chunk takes to come."""
+    step_ms: float = 50.0
+    """Of a control step: latencies are rounded up to whole ones."""
+    merge: tuple[str, ...] = ("blocking", "newest", "average", "inpaint", "guided")
+    """Ways to execute chunks."""
+    sampler: str | None = None
+    """SAMPLER:STEPS in place of the policy's own."""
+    episodes: int = 25
+    """Of each task."""
+    out: Path = Path("out/bench-realtime")
+    """Folder of what is done so far, and of realtime.png."""
+    workers: int = 2
+    """Processes."""
+    json: Path | None = None
+    """Write the result there too."""
+
+    def run(self) -> int:
+        import sys
+
+        from edge.bench import realtime, record
+        from edge.bench.realtime_picture import draw
+
+        result = realtime.bench(
+            self.model, self.latency_ms, self.step_ms, self.merge, self.episodes, self.out, self.workers, self.sampler
+        )
+        record.write(result, self.json)
+        realtime.show(result)
+        print(f"edge: wrote {draw(result['rows'], self.out / 'realtime.png')}", file=sys.stderr)
         return 0
 
 

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import tyro
 
-from edge.cli.act import ActServe
+from edge.cli.act import ActBudget, ActServe, ActSim
 from edge.cli.bench import (
     BenchDeadline,
     BenchDecode,
     BenchPlan,
     BenchPolicy,
     BenchRender,
+    BenchRealtime,
     BenchRows,
     BenchServer,
     BenchSight,
@@ -53,6 +54,7 @@ COMMANDS = {
         "policy": BenchPolicy,
         "sight": BenchSight,
         "transport": BenchTransport,
+        "realtime": BenchRealtime,
     },
     "quantize": Quantize,
     "drive": {
@@ -70,7 +72,7 @@ COMMANDS = {
         "film": PolicyFilm,
         "cache": {"record": CacheRecord, "solve": CacheSolve, "report": CacheReport},
     },
-    "act": {"serve": ActServe},
+    "act": {"serve": ActServe, "sim": ActSim, "budget": ActBudget},
     "trace": Trace,
 }
 

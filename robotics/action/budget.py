@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from edge.core.config import Frozen, explain
 from edge.core.errors import InputError
 
-Milliseconds = Annotated[float, Field(gt=0)]
+Milliseconds = Annotated[float, Field(ge=0)]
 WARM_UP, ROUNDS = 3, 30
 
 

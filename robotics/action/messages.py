@@ -117,7 +117,7 @@ def _scalar(value: Any, base: str, longest: int, at: str) -> Any:
             return math.nan
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{at}: must be a number: got {_shown(value)}")
-        return _float(value, at)
+        return _float(value, base, at)
     info = np.iinfo(NUMBERS[base])
     if isinstance(value, bool) or not isinstance(value, int) or not info.min <= value <= info.max:
         raise InputError(f"{at}: must be a whole number from {info.min} to {info.max}: got {_shown(value)}")
@@ -135,18 +135,17 @@ def _numbers(value: Any, base: str, at: str) -> np.ndarray[Any, Any]:
         raise InputError(f"{at}: must be a list of numbers: got {_shown(value)}")
     kinds = {type(v) for v in value}
     if dtype.kind == "f" and kinds <= {float, int}:
-        try:
-            return np.array(value, dtype)
-        except OverflowError:
-            raise InputError(f"{at}: holds a number that no {base} can") from None
+        if base == "float32" or any(type(v) is int for v in value):
+            value = [_float(v, base, f"{at}[{i}]") for i, v in enumerate(value)]
+        return np.array(value, dtype)
     return np.array([_scalar(v, base, 0, f"{at}[{i}]") for i, v in enumerate(value)], dtype)
 
 
-def _float(value: float, at: str) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise InputError(f"{at}: must be a number that a float64 can hold: got {_shown(value)}") from None
+def _float(value: float, base: str, at: str) -> float:
+    most = float(np.finfo(NUMBERS[base]).max)
+    if math.isfinite(value) and abs(value) > most if isinstance(value, float) else abs(value) > most:
+        raise InputError(f"{at}: must be a number that a {base} can hold: got {_shown(value)}")
+    return float(value)
 
 
 def _length(found: int, kind: Any, count: int, at: str) -> None:

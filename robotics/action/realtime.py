@@ -7,6 +7,7 @@ library's `select_action` does. What a robot does when no action is there in tim
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +47,7 @@ class Worker(Protocol):
 class Ready:
     """A chunk that is there, or what kept it from being made."""
 
-    def __init__(self, work: Callable[[], Tensor]) -> None:
+    def __init__(self, work: Callable[[], Any]) -> None:
         self._error: Exception | None = None
         try:
             self._chunk = work()
@@ -63,20 +64,31 @@ class Ready:
 
 
 class OnTheSpot:
-    """Whoever asks for an action makes the chunk: with blocking execution, what the library does."""
+    """Whoever asks for an action makes the chunk: with blocking execution, what the library does. One at a time, whoever asks.
+
+    turn: shared with others who use the same policy.
+    """
+
+    def __init__(self, turn: threading.Lock | None = None) -> None:
+        self._turn = turn or threading.Lock()
 
     def submit(self, work: Callable[[], Tensor]) -> Pending:
-        return Ready(work)
+        with self._turn:
+            return Ready(work)
 
 
 class Beside:
-    """One thread makes the chunks of all sessions that share it, one after the other."""
+    """One thread makes the chunks of all sessions that share it, one after the other. turn: as of `OnTheSpot`."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "chunks")
+    def __init__(self, turn: threading.Lock | None = None) -> None:
+        self._thread, self._turn = ThreadPoolExecutor(1, "chunks"), turn or threading.Lock()
 
     def submit(self, work: Callable[[], Tensor]) -> Pending:
-        return self._thread.submit(work)
+        def in_turn() -> Tensor:
+            with self._turn:
+                return work()
+
+        return self._thread.submit(in_turn)
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
@@ -204,11 +216,12 @@ class PolicySession:
         if merge in ("inpaint", "guided") and left:
             d = policy.config.denoiser
             total = d.horizon - d.observation_steps + 1
-            count, fixed = min(left, total), min(max(delay, 1), left)
+            count, fixed = min(left, total), min(delay, left, total)
             if merge == "guided":
                 known = guided.Known(ask.left[:count], guided.soft_weights(count, fixed, total))
                 return guided.guided(policy, asked, known, self._generator)
-            return guided.inpainted(policy, asked, guided.Known(ask.left[:fixed], torch.ones(fixed)), self._generator)
+            if fixed:
+                return guided.inpainted(policy, asked, guided.Known(ask.left[:fixed], torch.ones(fixed)), self._generator)
         return policy.future(asked, self._generator)
 
     def _name(self, row: int) -> str:

@@ -19,10 +19,11 @@ MOST_SESSIONS = 64
 class Sessions:
     """Sessions of one policy by name; the least recently used one is forgotten when there are too many."""
 
-    def __init__(self, policy: DiffusionPolicy, most: int = MOST_SESSIONS) -> None:
+    def __init__(self, policy: DiffusionPolicy, most: int = MOST_SESSIONS, turn: threading.Lock | None = None) -> None:
+        """turn: shared with others who use the same policy."""
         self.policy, self.most = policy, most
         self._known: OrderedDict[str, DiffusionPolicy] = OrderedDict()
-        self._names, self._turn = threading.Lock(), threading.Lock()
+        self._names, self._turn = threading.Lock(), turn or threading.Lock()
         """Of what is known, for a moment; and of the policy, for as long as it takes."""
 
     def infer(self, name: str, obs: Mapping[str, Any]) -> dict[str, Any]:

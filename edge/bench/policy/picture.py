@@ -30,7 +30,7 @@ def similarity(statistics: Statistics, path: Path) -> Path:
     """A heat map for each unit, layers from top to bottom: mean cosine of its outputs at two steps."""
     mean = statistics.similarity.mean(axis=0)
     layers = len(mean) // len(KINDS)
-    figure = _figure(3.2 * len(KINDS) + 1, 3.1 * layers)
+    figure = figure_of(3.2 * len(KINDS) + 1, 3.1 * layers)
     figure.set_layout_engine("constrained")
     low = float(np.quantile(mean, 0.02))
     axes = figure.subplots(layers, len(KINDS), squeeze=False)
@@ -41,13 +41,13 @@ def similarity(statistics: Statistics, path: Path) -> Path:
     for ax in axes[-1]:
         ax.set_xlabel("denoising step", fontsize=8)
     figure.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.7, label=f"cosine, mean of {len(statistics.similarity)} queries")
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def chart(schedules: Sequence[Schedule], path: Path) -> Path:
     """When each unit is computed, a panel for each schedule."""
     units = len(schedules[0].refreshes)
-    figure = _figure(10, 0.22 * units * len(schedules) + 0.8 * len(schedules))
+    figure = figure_of(10, 0.22 * units * len(schedules) + 0.8 * len(schedules))
     axes = figure.subplots(len(schedules), 1, squeeze=False)[:, 0]
     for ax, s in zip(axes, schedules, strict=True):
         for u, at in enumerate(s.refreshes):
@@ -60,7 +60,7 @@ def chart(schedules: Sequence[Schedule], path: Path) -> Path:
         ax.set_title(f"{s.method}, budget {s.settings.get('budget')}: {of}", fontsize=9)
     axes[-1].set_xlabel(f"denoising step of {schedules[0].sampler}")
     figure.tight_layout()
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 FAMILIES = {
@@ -90,7 +90,7 @@ def success(rows: Sequence[Mapping[str, Any]], screened: Sequence[Mapping[str, A
     models = list(dict.fromkeys(r["model"] for r in rows))
     cached = dict.fromkeys((r["model"], r["sampler"]) for r in rows if r["cache"] != "none")
     columns = sorted(cached, key=lambda c: models.index(c[0]))
-    figure = _figure(3.7 * len(columns) + 0.6, 10.8)
+    figure = figure_of(3.7 * len(columns) + 0.6, 10.8)
     axes = figure.subplots(3, len(columns), sharey="row", squeeze=False)
     for column, (model, sampler) in enumerate(columns):
         own = [r for r in rows if r["model"] == model]
@@ -109,7 +109,7 @@ def success(rows: Sequence[Mapping[str, Any]], screened: Sequence[Mapping[str, A
             handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=place, ncols=11, fontsize=7, frameon=False
         )
     figure.tight_layout(rect=(0, 0.09, 1, 1))
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _distances(ax: Any, screened: Sequence[Mapping[str, Any]]) -> None:
@@ -170,13 +170,13 @@ def _front(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return out
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=110)
     FigureCanvasAgg(figure)
     return figure
 
 
-def _saved(figure: Figure, path: Path) -> Path:
+def saved(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path

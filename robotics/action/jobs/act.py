@@ -95,10 +95,10 @@ class Act:
         generator = torch.Generator().manual_seed(goal["seed"])
         session = self._session(generator)
         told = {topic: _number(here.board.newest(topic)) for topic in (self.robot.states, self.robot.done)}
-        steps, limit = 0, goal["max_steps"]
+        steps, limit, last = 0, goal["max_steps"], 0
         try:
             while True:
-                found = here.wait(lambda: self._news(here.board, told, session), self._silence_s)
+                found = here.wait(lambda last=last: self._news(here.board, told, last, session), self._silence_s)
                 if found is None:
                     raise Failed(_result(False, steps, self._missing(here.board, told, session)))
                 if found == "done":
@@ -109,7 +109,7 @@ class Act:
                 told[self.robot.states] = state.number
                 acted = session.act(batch | ({WORDS: goal["task"]} if goal["task"] else {}))
                 steps += 1
-                stamp = standard.stamp_of(state.message)
+                stamp = last = standard.stamp_of(state.message)
                 self._command(here.board, acted.action.numpy(), stamp)
                 yield empty(FEEDBACK) | {
                     "stamp": standard.time_of(stamp),
@@ -126,13 +126,13 @@ class Act:
             self._hold(here.board, session)
             raise Failed(_result(False, steps, str(e))) from None
 
-    def _news(self, board: Board, told: dict[str, int], session: PolicySession) -> Any:
+    def _news(self, board: Board, told: dict[str, int], last: int, session: PolicySession) -> Any:
         done = board.newest(self.robot.done)
         if done is not None and done.number > told[self.robot.done] and done.message["data"]:
             return "done"
         state = board.newest(self.robot.states)
-        if state is None or state.number <= told[self.robot.states]:
-            return None
+        if state is None or state.number <= told[self.robot.states] or standard.stamp_of(state.message) == last != 0:
+            return None  # nothing new, or a state that was published twice
         values = torch.from_numpy(np.asarray(state.message["position"], np.float32).copy())
         size = self._policy.config.denoiser.observation_size
         if len(values) != size:

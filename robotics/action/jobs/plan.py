@@ -26,6 +26,7 @@ from robotics.action.messages import Message, empty
 from robotics.action.odometry import Odometer
 from robotics.action.topics import Board
 from robotics.driving.prompt import Command, EgoHistory
+from robotics.driving.safety.profile import VehicleProfile
 from robotics.driving.safety.trajectory import DT_S
 from robotics.driving.scene import CAMERAS
 from robotics.driving.service.request import PlanRequest
@@ -51,7 +52,8 @@ class Seen:
 
 
 class Plan:
-    """A `Job`. strategy, options: of every plan; sim_time: stamps are a simulator's, so pictures are as old as their arrival."""
+    """A `Job`. strategy, options: of every plan; sim_time: stamps are a simulator's, and say
+    nothing of how old pictures are."""
 
     kind = "edge_msgs/action/Plan"
 
@@ -63,12 +65,15 @@ class Plan:
         name: str = "",
         strategy: str = "fused",
         options: dict[str, Any] | None = None,
+        profile: VehicleProfile | None = None,
         sim_time: bool = False,
         skew_s: float = SKEW_S,
         silence_s: float = SILENCE_S,
     ) -> None:
         self._service, self._strategy, self._options = service, strategy, options or {}
-        self._sim_time, self._skew_ns, self._silence_s = sim_time, int(skew_s * 1e9), silence_s
+        profile = profile or VehicleProfile()
+        self._profile = profile.model_copy(update={"input_age_ms": None}) if sim_time else profile
+        self._skew_ns, self._silence_s = int(skew_s * 1e9), silence_s
         self.cameras = [f"{name}/camera/{c}/image" for c in CAMERAS]
         self.odometry, self.command, self.plan = f"{name}/odometry", f"{name}/command", f"{name}/plan"
         for camera in self.cameras:
@@ -121,7 +126,8 @@ class Plan:
             seed=goal["seed"],
             strategy=self._strategy,
             options=self._options,
-            sensor_stamp_ns=None if self._sim_time else seen.stamp_ns,
+            sensor_stamp_ns=seen.stamp_ns,
+            vehicle_profile=self._profile,
         )
 
     def _news(self, board: Board, goal: Message, after: int) -> Seen | None:

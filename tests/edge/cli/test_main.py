@@ -32,6 +32,7 @@ def test_surface() -> None:
         "bench policy",
         "bench sight",
         "bench transport",
+        "bench realtime",
         "serve",
         "drive data",
         "drive submit",
@@ -47,6 +48,8 @@ def test_surface() -> None:
         "policy cache solve",
         "policy cache report",
         "act serve",
+        "act sim",
+        "act budget",
         "trace",
     }
 

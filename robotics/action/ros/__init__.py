@@ -1,0 +1,1 @@
+"""ROS 2 as it is installed, through rclpy: only where it is sourced."""
