@@ -1,7 +1,8 @@
 """`edge bench realtime`: what late chunks cost, and what executing them while the next one is made saves.
 
-Episodes of Meta-World in which a chunk comes so many control steps after it was asked for. One step is one action; how long it lasts
-is a setting that only turns milliseconds into steps (a step of the simulator itself is 12.5 ms). Stopped, it goes on where it was.
+Episodes of Meta-World in which a chunk comes so many control steps after it was asked for. One step is one action; how long it
+lasts is a setting that only turns milliseconds into steps (a step of the simulator itself is 12.5 ms). Stopped, it goes on where
+it was.
 """
 
 from __future__ import annotations
@@ -44,16 +45,17 @@ TAKEN = 5
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to execute chunks. lag: control steps that a chunk takes to come."""
+    """execute: actions after which the next chunk is asked for; lag: control steps that one takes to come."""
 
     model: Path
     sampler: str
     merge: Merge
+    execute: int
     lag: int
 
     @property
     def name(self) -> str:
-        return f"{self.model.name} {self.sampler} {self.merge} {self.lag}"
+        return f"{self.model.name} {self.sampler} {self.merge} {self.execute} {self.lag}"
 
 
 def bench(
@@ -61,6 +63,7 @@ def bench(
     latencies_ms: Sequence[float],
     step_ms: float,
     merges: Sequence[str],
+    executes: Sequence[int],
     count: int,
     out: Path,
     workers: int = 2,
@@ -82,7 +85,9 @@ def bench(
         own = sampler or f"{policy.sampler.name}:{len(policy.sampler)}"
         named(own)
         flow = policy.config.objective == "flow"
-        ways += [Way(model, own, m, lag) for lag in lags for m in merges if flow or m != "guided"]  # type: ignore[arg-type]
+        kept = [m for m in merges if flow or m != "guided"]
+        for execute in executes or [policy.config.execute]:
+            ways += [Way(model, own, m, execute, lag) for m in kept for lag in lags]  # type: ignore[arg-type]
     ridden = _ride_all(ways, count, record.folder(out) / "episodes.jsonl", workers, show)
     rows = [_row(way, step_ms, ridden[way]) for way in ways]
     return record.report("realtime", rows, step_ms=step_ms, episodes=count, limit=LIMIT)
@@ -134,7 +139,7 @@ def _take(take: tuple[Way, str, Sequence[int]]) -> list[Ridden]:
     policy.sample_with(*named(way.sampler))
     arena = _arena(task, policy.config.tasks)
     senses = Senses(arena, policy.config)
-    return [ride(policy, arena, seed, Execution(way.merge), way.lag, LIMIT, senses) for seed in seeds]
+    return [ride(policy, arena, seed, Execution(way.merge, execute=way.execute), way.lag, LIMIT, senses) for seed in seeds]
 
 
 def _row(way: Way, step_ms: float, ridden: Sequence[Ridden]) -> dict[str, Any]:
@@ -146,6 +151,7 @@ def _row(way: Way, step_ms: float, ridden: Sequence[Ridden]) -> dict[str, Any]:
         "model": way.model.name,
         "sampler": way.sampler,
         "merge": way.merge,
+        "execute": way.execute,
         "latency_ms": way.lag * step_ms,
         "episodes": len(ridden),
         "success": len(done) / len(ridden),
@@ -162,10 +168,17 @@ def show(result: Mapping[str, Any]) -> None:
     """Print one line for each way."""
     title = f"chunks that come late, control steps of {result['step_ms']:g} ms, {result['episodes']} episodes of each task"
     table = Table(title=title)
-    for head in ("policy", "latency ms", "execution", "success", "95 %", "seconds", "held", "jerk (m/s3)2", "jump"):
+    for head in ("policy", "latency ms", "execution", "after", "success", "95 %", "seconds", "held", "jerk (m/s3)2", "jump"):
         table.add_column(head, justify="left" if head in ("policy", "execution") else "right")
     for r in result["rows"]:
         interval = f"{100 * r['success_low']:.0f}-{100 * r['success_high']:.0f}"
-        shown = [f"{r['latency_ms']:g}", r["merge"], f"{100 * r['success']:.0f} %", interval, cell(r["seconds_p50"], 1)]
+        shown = [
+            f"{r['latency_ms']:g}",
+            r["merge"],
+            str(r["execute"]),
+            f"{100 * r['success']:.0f} %",
+            interval,
+            cell(r["seconds_p50"], 1),
+        ]
         table.add_row(f"{r['model']} {r['sampler']}", *shown, f"{100 * r['held']:.0f} %", cell(r["jerk"], 1), cell(r["jump"], 3))
     Console(file=sys.stdout, width=120, highlight=False).print(table)

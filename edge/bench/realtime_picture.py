@@ -24,15 +24,15 @@ PANELS = (
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """A row of panels for each policy."""
-    models = list(dict.fromkeys((r["model"], r["sampler"]) for r in rows))
+    """A row of panels for each policy and number of actions after which the next chunk is asked for."""
+    models = list(dict.fromkeys((r["model"], r["sampler"], r["execute"]) for r in rows))
     figure = figure_of(3.6 * len(PANELS), 3.3 * len(models) + 0.5)
     axes = figure.subplots(len(models), len(PANELS), squeeze=False, sharex=True)
-    for row, (model, sampler) in zip(axes, models, strict=True):
+    for row, which in zip(axes, models, strict=True):
         for ax, (key, label) in zip(row, PANELS, strict=True):
-            _panel(ax, [r for r in rows if (r["model"], r["sampler"]) == (model, sampler)], key)
+            _panel(ax, [r for r in rows if (r["model"], r["sampler"], r["execute"]) == which], key)
             ax.set_ylabel(label, fontsize=8)
-        row[0].set_title(f"{model}, {sampler}", fontsize=9)
+        row[0].set_title(f"{which[0]}, {which[1]}, asked after {which[2]} actions", fontsize=9)
     for ax in axes[-1]:
         ax.set_xlabel("latency of a chunk, ms", fontsize=8)
     handles = {h.get_label(): h for ax in axes.flat for h in ax.get_legend_handles_labels()[0]}

@@ -1,9 +1,9 @@
 """`edge bench transport`: what a transport adds to a policy's own time, against a bare echo server of the same kind.
 
 All servers are in one child process; the client asks each of them in turn with what carries the same observation, a state and a
-picture of 224 x 224, and waits for the action. Added is what a round trip takes beyond the policy's time, less what as many bytes take
-to an echo and back. openpi: a message with both, and the chunk. rosbridge: the picture and the state are published to a goal that runs,
-its command and its feedback come back. Zenoh: the same as topics of ROS 2, in CDR.
+picture of 224 x 224, and waits for the action. Added is what a round trip takes beyond the policy's time, less what as many bytes
+take to an echo and back. openpi: a message with both, and the chunk. rosbridge: the picture and the state are published to a goal
+that runs, its command and its feedback come back. Zenoh: the same as topics of ROS 2, in CDR.
 """
 
 from __future__ import annotations

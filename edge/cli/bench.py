@@ -276,6 +276,8 @@ class BenchRealtime:
     """Of a control step: latencies are rounded up to whole ones."""
     merge: tuple[str, ...] = ("blocking", "newest", "average", "inpaint", "guided")
     """Ways to execute chunks."""
+    execute: tuple[int, ...] = ()
+    """Actions of a chunk after which the next one is asked for; the policy's own if none is named."""
     sampler: str | None = None
     """SAMPLER:STEPS in place of the policy's own."""
     episodes: int = 25
@@ -294,7 +296,15 @@ class BenchRealtime:
         from edge.bench.realtime_picture import draw
 
         result = realtime.bench(
-            self.model, self.latency_ms, self.step_ms, self.merge, self.episodes, self.out, self.workers, self.sampler
+            self.model,
+            self.latency_ms,
+            self.step_ms,
+            self.merge,
+            self.execute,
+            self.episodes,
+            self.out,
+            self.workers,
+            self.sampler,
         )
         record.write(result, self.json)
         realtime.show(result)

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from edge.core.errors import EdgeError
@@ -71,15 +71,15 @@ class Run:
         if self._why is not None:
             raise Stopped(self._why)
 
-    def wait(self, ready: Callable[[], T | None], timeout_s: float | None = None) -> T | None:
+    def wait(self, topics: Collection[str], ready: Callable[[], T | None], timeout_s: float | None = None) -> T | None:
         """See `Board.wait`; None when it is too late. Raises Stopped."""
-        found = self.board.wait(ready, timeout_s, lambda: self.stopped)
+        found = self.board.wait(topics, ready, timeout_s, lambda: self.stopped)
         self.check()
         return found
 
     def pause(self, seconds: float) -> None:
         """Raises Stopped."""
-        self.wait(lambda: None, max(0.0, seconds))
+        self.wait((), lambda: None, max(0.0, seconds))
 
 
 class Job(Protocol):

@@ -43,12 +43,15 @@ class Odometer:
             while row[0] - self._poses[0][0] > KEPT_NS:
                 self._poses.popleft()
 
-    def history(self, stamp_ns: int) -> EgoHistory | None:
-        """The two seconds up to a stamp; None as long as no pose is so new. Raises InputError where the past is not known."""
+    def reaches(self, stamp_ns: int) -> bool:
+        """Whether a pose is so new."""
+        with self._lock:
+            return bool(self._poses) and self._poses[-1][0] >= stamp_ns - LATE_NS
+
+    def history(self, stamp_ns: int) -> EgoHistory:
+        """The two seconds up to a stamp that poses reach. Raises InputError where the past is not known."""
         with self._lock:
             poses = list(self._poses)
-        if not poses or poses[-1][0] < stamp_ns - LATE_NS:
-            return None
         at = np.array([p[0] - stamp_ns for p in poses], dtype=np.float64)
         if at[0] > LATE_NS - SPAN_NS:
             raise InputError(

@@ -17,10 +17,12 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from edge.core.errors import InputError
 from robotics.action.budget import Budget
 from robotics.action.chunks import Ask, Chunks, Merge
 from robotics.action.latency import Latency
 from robotics.policy import guided
+from robotics.policy.config import PolicyConfig
 from robotics.policy.policy import DiffusionPolicy
 from robotics.policy.types import STATE, Queries
 
@@ -98,12 +100,14 @@ class Beside:
 class Execution:
     """How a session executes chunks.
 
-    relative: which of the action's numbers are motions, that holding sets to 0; None: all but the last, a gripper's.
-    deadline_ms: what a chunk may take, for a session that has a `Budget`.
+    execute: actions of a chunk after which the next one is asked for; None: as the policy has it. relative: which of the action's
+    numbers are motions, that holding sets to 0; None: all but the last, a gripper's. deadline_ms: what a chunk may take, for a
+    session that has a `Budget`.
     """
 
     merge: Merge = "guided"
     underrun: Underrun = "hold"
+    execute: int | None = None
     relative: tuple[int, ...] | None = None
     deadline_ms: float | None = None
 
@@ -115,6 +119,13 @@ class Acted:
     action: Tensor
     held: bool
     budget: str
+
+
+def _execute(execution: Execution, config: PolicyConfig) -> int:
+    most = config.denoiser.horizon - config.denoiser.observation_steps + 1
+    if execution.execute is not None and execution.execute > most:
+        raise InputError(f"execute {execution.execute}: a chunk of this policy has {most} actions from now on; choose no more")
+    return config.execute if execution.execute is None else execution.execute
 
 
 class PolicySession:
@@ -137,7 +148,7 @@ class PolicySession:
         self._policies = [self._policy, *(p.session(self._policy) for p in policies[1:])]
         self._generator = generator
         config = self._policy.config
-        self.chunks = Chunks(execution.merge, config.execute)
+        self.chunks = Chunks(execution.merge, _execute(execution, config))
         self.steps, self.spent_ms = Latency(), Latency()
         """That chunks took to come, and the milliseconds of making them."""
         size = config.denoiser.action_size

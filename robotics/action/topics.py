@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -35,7 +35,9 @@ class Board:
         self._types: dict[str, str] = {}
         self._newest: dict[str, Arrival] = {}
         self._listeners: dict[str, list[Listener]] = {}
-        self._change = threading.Condition()
+        self._change = threading.Lock()
+        self._waiters: dict[threading.Condition, Collection[str]] = {}
+        """Who waits, and for which topics: nobody else is woken."""
 
     def declare(self, name: str, kind: str) -> None:
         """Raises InputError for a name that is none, a topic of another type, and one topic too many."""
@@ -71,30 +73,42 @@ class Board:
             before = self._newest.get(name)
             self._newest[name] = Arrival(message, 1 + (before.number if before else 0), time.monotonic())
             listeners = tuple(self._listeners.get(name, ()))
-            self._change.notify_all()
+            for waiter, topics in self._waiters.items():
+                if name in topics:
+                    waiter.notify()
         for listener in listeners:
             listener(name, message)
 
     def newest(self, name: str) -> Arrival | None:
         return self._newest.get(name)
 
-    def wait(self, ready: Callable[[], T | None], timeout_s: float | None, stop: Callable[[], bool]) -> T | None:
-        """What `ready` finds, once it finds something: it is asked whenever a message has come. None: stopped, or too late."""
+    def wait(
+        self, topics: Collection[str], ready: Callable[[], T | None], timeout_s: float | None, stop: Callable[[], bool]
+    ) -> T | None:
+        """What `ready` finds, once it finds something: it is asked whenever a message of these topics has come. None: stopped, or
+        too late.
+        """
         until = None if timeout_s is None else time.monotonic() + timeout_s
+        waiter = threading.Condition(self._change)
         with self._change:
-            while not stop():
-                if (found := ready()) is not None:
-                    return found
-                left = None if until is None else until - time.monotonic()
-                if left is not None and left <= 0:
-                    return None
-                self._change.wait(left)
+            self._waiters[waiter] = topics
+            try:
+                while not stop():
+                    if (found := ready()) is not None:
+                        return found
+                    left = None if until is None else until - time.monotonic()
+                    if left is not None and left <= 0:
+                        return None
+                    waiter.wait(left)
+            finally:
+                del self._waiters[waiter]
         return None
 
     def wake(self) -> None:
         """Those who wait look whether they are to stop."""
         with self._change:
-            self._change.notify_all()
+            for waiter in self._waiters:
+                waiter.notify()
 
     def listen(self, name: str, listener: Listener) -> Callable[[], None]:
         """Be called with every message of a topic, in the thread that puts it; returns what ends that."""

@@ -82,6 +82,7 @@ class Act:
         self._policy, self._session, self.robot = policy, session, robot
         self._step_ns, self._skew_ns, self._silence_s = int(step_s * 1e9), int(skew_s * 1e9), silence_s
         self.inputs, self.outputs = [robot.states, robot.images, robot.done], [robot.commands]
+        self._awaited = {robot.states, robot.done} | ({robot.images} if policy.config.sight is not None else set())
         self._names = [f"action_{i}" for i in range(policy.config.denoiser.action_size)]
 
     def refusal(self, goal: Message) -> str | None:
@@ -98,15 +99,16 @@ class Act:
         steps, limit, last = 0, goal["max_steps"], 0
         try:
             while True:
-                found = here.wait(lambda last=last: self._news(here.board, told, last, session), self._silence_s)
+                found = here.wait(self._awaited, lambda last=last: self._news(here.board, told, last, session), self._silence_s)
                 if found is None:
                     raise Failed(_result(False, steps, self._missing(here.board, told, session)))
                 if found == "done":
                     return _result(True, steps, "the task is done")
                 if limit and steps >= limit:
                     raise Failed(_result(False, steps, f"not done after {steps} steps"))
-                state, batch = found
+                state, picture = found
                 told[self.robot.states] = state.number
+                batch = self._batch(state.message, picture)
                 acted = session.act(batch | ({WORDS: goal["task"]} if goal["task"] else {}))
                 steps += 1
                 stamp = last = standard.stamp_of(state.message)
@@ -133,17 +135,20 @@ class Act:
         state = board.newest(self.robot.states)
         if state is None or state.number <= told[self.robot.states] or standard.stamp_of(state.message) == last != 0:
             return None  # nothing new, or a state that was published twice
-        values = torch.from_numpy(np.asarray(state.message["position"], np.float32).copy())
+        if self._policy.config.sight is None or not session.due:
+            return state, None
+        image = board.newest(self.robot.images)
+        if image is None or abs(standard.stamp_of(image.message) - standard.stamp_of(state.message)) > self._skew_ns:
+            return None
+        return state, image.message
+
+    def _batch(self, state: Message, picture: Message | None) -> dict[str, Any]:
+        values = torch.from_numpy(np.asarray(state["position"], np.float32).copy())
         size = self._policy.config.denoiser.observation_size
         if len(values) != size:
             raise InputError(f"{self.robot.states}: must hold {size} positions: got {len(values)}")
         batch: dict[str, Any] = {STATE: values[None]}
-        if self._policy.config.sight is not None and session.due:
-            image = board.newest(self.robot.images)
-            if image is None or abs(standard.stamp_of(image.message) - standard.stamp_of(state.message)) > self._skew_ns:
-                return None
-            batch[IMAGE] = standard.picture(image.message)
-        return state, batch
+        return batch if picture is None else batch | {IMAGE: standard.picture(picture)}
 
     def _missing(self, board: Board, told: dict[str, int], session: PolicySession) -> str:
         state = board.newest(self.robot.states)

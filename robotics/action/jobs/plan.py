@@ -25,7 +25,7 @@ from robotics.action.executive import Ended, Failed, Run, Stopped
 from robotics.action.messages import Message, empty
 from robotics.action.odometry import Odometer
 from robotics.action.topics import Board
-from robotics.driving.prompt import Command, EgoHistory
+from robotics.driving.prompt import Command
 from robotics.driving.safety.profile import VehicleProfile
 from robotics.driving.safety.trajectory import DT_S
 from robotics.driving.scene import CAMERAS
@@ -42,10 +42,9 @@ MOST_ROLLOUTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a plan is made of. when: monotonic seconds, of the last picture's arrival."""
+    """What a plan is made of, not yet decoded. when: monotonic seconds, of the last picture's arrival."""
 
-    images: tuple[Any, ...]
-    history: EgoHistory
+    images: tuple[Message, ...]
     command: str
     stamp_ns: int
     when: float
@@ -99,7 +98,7 @@ class Plan:
         try:
             while not goal["plans"] or made < goal["plans"]:
                 here.pause(due - time.monotonic())
-                seen = here.wait(lambda after=after: self._news(here.board, goal, after), self._silence_s)
+                seen = here.wait(self.inputs, lambda after=after: self._news(here.board, goal, after), self._silence_s)
                 if seen is None:
                     raise Failed(_result(last, made, after) | {"message": self._missing(here.board, goal)})
                 after, due = seen.stamp_ns, time.monotonic() + goal["period_s"]
@@ -118,9 +117,9 @@ class Plan:
     def _request(self, goal: Message, seen: Seen) -> PlanRequest:
         left = max(0.0, goal["deadline_ms"] - 1000 * (time.monotonic() - seen.when)) if goal["deadline_ms"] else None
         return PlanRequest(
-            images=seen.images,
+            images=tuple(standard.picture(image) for image in seen.images),
             nav_command=seen.command,  # type: ignore[arg-type]
-            history=seen.history,
+            history=self._odometer.history(seen.stamp_ns),
             deadline_ms=left,
             n_rollouts=max(1, goal["rollouts"]),
             seed=goal["seed"],
@@ -141,10 +140,9 @@ class Plan:
         if stamp == after or stamp - min(stamps) > self._skew_ns:
             return None
         command = goal["command"] or self._commanded(board)
-        if not command or (history := self._odometer.history(stamp)) is None:
+        if not command or not self._odometer.reaches(stamp):
             return None
-        images = tuple(standard.picture(a.message) for a in found)
-        return Seen(images, history, command, stamp, max(a.when for a in found))
+        return Seen(tuple(a.message for a in found), command, stamp, max(a.when for a in found))
 
     def _commanded(self, board: Board) -> str:
         newest = board.newest(self.command)

@@ -117,7 +117,7 @@ def test_what_made_a_chunk_fail_is_told_once_and_the_next_one_is_asked_for() -> 
 
 @pytest.mark.parametrize("merge", ["newest", "average", "inpaint", "guided"])
 def test_no_step_is_without_an_action_as_long_as_chunks_come_soon_enough(merge) -> None:
-    """Five actions a chunk, two steps late: after the first chunks there is always one."""
+    """Five actions, two steps late."""
     worker = Lagging(2)
     session = PolicySession([flow()], worker, Execution(merge), generator=torch.Generator().manual_seed(0))
     held = []
@@ -144,7 +144,7 @@ def test_chunks_are_made_as_the_deadline_allows() -> None:
     assert made == ["flow:8"] * 4 + ["flow:2"] * 4 + ["flow:8"] * 4
 
 
-# --- chunks that go on -------------------------------------------------------------------------------------------------------------
+# --- chunks that go on ------------------------------------------------------------------------------------------------------------
 
 
 def known(policy: DiffusionPolicy, weights: list[float]) -> guided.Known:
