@@ -26,6 +26,8 @@ from robotics.action.topics import Board
 F64 = NDArray[np.float64]
 KIND = "control_msgs/action/FollowJointTrajectory"
 SUCCESSFUL, INVALID_GOAL, INVALID_JOINTS, OLD_HEADER_TIMESTAMP, PATH_TOLERANCE_VIOLATED, GOAL_TOLERANCE_VIOLATED = range(0, -6, -1)
+GOAL_TIME_S = 1.0
+"""What joints have to come within tolerance after the last point, where the goal does not say."""
 FEEDBACK_S = 0.05
 """From one feedback to the next: controllers have 20 Hz."""
 
@@ -58,7 +60,7 @@ class Follow:
     def run(self, goal: Message, here: Run) -> Generator[Message, None, Message]:
         trajectory = self._from_here(read(goal["trajectory"], self.joints), here.board)
         path, end = self._tolerances(goal["path_tolerance"]), self._tolerances(goal["goal_tolerance"])
-        patience_s = standard.ns_of(goal["goal_time_tolerance"]) / 1e9
+        patience_s = standard.ns_of(goal["goal_time_tolerance"]) / 1e9 or GOAL_TIME_S
         begin = time.monotonic() - max(self._late_s(goal), 0.0)
         told = float("-inf")
         try:

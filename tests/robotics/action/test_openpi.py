@@ -192,6 +192,7 @@ def test_it_is_not_healthy_before_it_is_warm_and_that_is_in_no_figure(slow) -> N
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=5)
     assert refused.value.code == 503
+    refused.value.close()
     starting.result(30)
     slow.slow_s = 0.0
     assert urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=5).read() == b"OK\n"
