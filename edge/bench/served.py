@@ -28,7 +28,15 @@ class Served:
 
 
 def manipulate(
-    url: str, key: str | None, model: Path, tasks: Sequence[str], count: int, robot: str, check: bool, show: bool = True
+    url: str,
+    key: str | None,
+    model: Path,
+    tasks: Sequence[str],
+    count: int,
+    robot: str,
+    hz: float | None,
+    check: bool,
+    show: bool = True,
 ) -> list[Served]:
     """Episodes of a policy that the server has as an action. Raises InputError where it does not answer."""
     from robotics.action.jobs.act import Robot
@@ -47,7 +55,7 @@ def manipulate(
         arena = Arena(task, policy.config.tasks)
         senses = Senses(arena, policy.config)
         for seed in progress(range(EVAL_SEEDS, EVAL_SEEDS + count), count, task, show):
-            done = arm.episode(arena, seed, senses=senses)
+            done = arm.episode(arena, seed, senses=senses, hz=hz)
             again = episode(policy, arena, seed, senses=senses) if check else None
             ended, library = (None if o is None else f"{'done' if o.success else 'not done'} in {o.steps}" for o in (done, again))
             out.append(Served(task, str(seed), float(done.success), str(ended), library, tuple(1000 * s for s in done.chunk_s)))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robotics.action.budget import Budget
     from robotics.action.executive import Executive
     from robotics.action.topics import Board
+    from robotics.driving.service.service import PlannerService
     from robotics.policy.policy import DiffusionPolicy
 
 KEY_VARIABLE = "EDGE_KEY"
@@ -101,7 +102,8 @@ class ActServe:
 
         board, turn = Board(), threading.Lock()
         policies, budget, planners = self._load()
-        executives = self._executives(board, policies, budget, planners, turn)
+        service = self._planner(planners[0]) if planners else None
+        executives = self._executives(board, policies, budget, service, turn)
         end = asyncio.Event()
         for sign in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(sign, end.set)
@@ -115,6 +117,9 @@ class ActServe:
                 await asyncio.to_thread(e.close)
             for stop in stops:
                 await stop()
+            if service is not None:
+                service.close()
+                service.backend.close()  # type: ignore[attr-defined]
 
     def _load(self) -> tuple[list[DiffusionPolicy], Budget | None, list[Path]]:
         """Policies, one for each choice of the budget; and folders of planners."""
@@ -139,7 +144,7 @@ class ActServe:
         return [policy], None, planners
 
     def _executives(
-        self, board: Board, policies: list[DiffusionPolicy], budget: Budget | None, planners: list[Path], turn: object
+        self, board: Board, policies: list[DiffusionPolicy], budget: Budget | None, service: PlannerService | None, turn: object
     ) -> list[Executive]:
         from edge.core.errors import InputError
         from robotics.action import build
@@ -153,17 +158,22 @@ class ActServe:
             build.warm(policies, execution)
             more = {"execution": execution, "budget": budget, "turn": turn, "step_s": 1 / self.hz}
             out += build.acting(policies, board, self.robots, **more)  # type: ignore[arg-type]
-        if planners:
-            from robotics.driving.service.process import ProcessBackend
-            from robotics.driving.service.service import PlannerService
-
-            backend = ProcessBackend({"path": str(planners[0])})
-            if not backend.wait():
-                raise InputError(f"{planners[0]}: {backend.error or 'the planner does not start'}")
-            out.append(build.planning(PlannerService(backend), board, strategy=self.strategy, sim_time=self.sim_time))
+        if service is not None:
+            out.append(build.planning(service, board, strategy=self.strategy, sim_time=self.sim_time))
         if self.joints:
             out.append(build.following(self.joints, board, sim_time=self.sim_time))
         return out
+
+    def _planner(self, folder: Path) -> PlannerService:
+        """In a process of its own, so that its plans are punctual whatever else there is to do."""
+        from edge.core.errors import InputError
+        from robotics.driving.service.process import ProcessBackend
+        from robotics.driving.service.service import PlannerService
+
+        backend = ProcessBackend({"path": str(folder)})
+        if not backend.wait():
+            raise InputError(f"{folder}: {backend.error or 'the planner does not start'}")
+        return PlannerService(backend)
 
     async def _open(
         self, transport: Transport, board: Board, executives: list[Executive], policies: list[DiffusionPolicy], turn: object
@@ -307,6 +317,8 @@ class ActSim:
     """Recorded traffic."""
     robot: str = ""
     """Its name, where the server has several."""
+    hz: float | None = None
+    """States a second of a policy's robot; one as soon as the last one is answered if not given."""
     check: bool = False
     """Do the same episodes by the library, too, and exit with 3 where they do not end alike."""
 
@@ -320,5 +332,5 @@ class ActSim:
         if (self.model / "planner.json").exists():
             rows = drive(self.url, key, self.model, self.sources, self.episodes, self.data, self.check)
         else:
-            rows = manipulate(self.url, key, self.model, self.tasks, self.episodes, self.robot, self.check)
+            rows = manipulate(self.url, key, self.model, self.tasks, self.episodes, self.robot, self.hz, self.check)
         return 0 if show(rows) else 3

@@ -74,7 +74,7 @@ class Plan:
         self._profile = profile.model_copy(update={"input_age_ms": None}) if sim_time else profile
         self._skew_ns, self._silence_s = int(skew_s * 1e9), silence_s
         self.cameras = [f"{name}/camera/{c}/image" for c in CAMERAS]
-        self.odometry, self.command, self.plan = f"{name}/odometry", f"{name}/command", f"{name}/plan"
+        self.odometry, self.command, self.plan = f"{name}/odometry", f"{name}/nav_command", f"{name}/plan"
         for camera in self.cameras:
             board.declare(camera, standard.IMAGE)
         board.declare(self.odometry, standard.ODOMETRY)

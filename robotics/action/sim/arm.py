@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from typing import Any
 
 import numpy as np
@@ -35,15 +36,23 @@ class Arm:
         self._episodes = 0
         link.subscribe(self._robot.commands, standard.TRAJECTORY, self._commands.put, depth=10)
 
-    def episode(self, arena: Arena, seed: int, limit: int = LIMIT, senses: Senses | None = None) -> Outcome:
-        """As `rollouts.episode`, by a goal. Raises InputError where the goal is not taken, or the server falls silent."""
+    def episode(
+        self, arena: Arena, seed: int, limit: int = LIMIT, senses: Senses | None = None, hz: float | None = None
+    ) -> Outcome:
+        """As `rollouts.episode`, by a goal. hz: states a second; None: one as soon as the last one is answered.
+
+        Raises InputError where the goal is not taken, or the server falls silent.
+        """
         senses = senses or Senses(arena, self._config)
         self._episodes += 1
         first, seen, done, steps = self._episodes * EPISODE_NS, arena.reset(seed), False, 0
         batch = senses(seen)
         goal = empty(f"{Act.kind}_Goal") | {"max_steps": limit, "seed": seed, "task": batch.get(WORDS) or ""}
         sent = self._link.send(self._action, Act.kind, goal)
+        begin = time.monotonic()
         while not done and steps < limit:
+            if hz is not None:
+                time.sleep(max(0.0, begin + steps / hz - time.monotonic()))
             action = self._ask(sent, batch, first + steps * STEP_NS)
             if action is None:
                 break

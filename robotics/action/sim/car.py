@@ -68,7 +68,7 @@ class Sending:
         self._odometry(seen, stamp)
         for camera, picture in zip(CAMERAS, seen.images(self._size), strict=True):
             self._link.publish(f"{self._name}/camera/{camera}/image", standard.IMAGE, standard.image(picture, stamp, camera))
-        self._link.publish(f"{self._name}/command", standard.TEXT, {"data": seen.command()})
+        self._link.publish(f"{self._name}/nav_command", standard.TEXT, {"data": seen.command()})
         sent = self._link.send(self._action, Plan.kind, empty(f"{Plan.kind}_Goal") | {"plans": 1})
         _, result = sent.result()
         self.statuses.append(result["status"])

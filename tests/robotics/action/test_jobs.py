@@ -269,7 +269,7 @@ class Planning:
             at = stamp - n * 100_000_000
             self.board.put("/odometry", standard.odometry(at / 1e8, 0.0, 0.0, 10.0, 0.0, at))
         if command:
-            self.board.put("/command", {"data": command})
+            self.board.put("/nav_command", {"data": command})
         for i, camera in enumerate(["front_left", "front", "front_right"][:cameras]):
             picture = standard.image(np.full((8, 8, 3), 9, np.uint8), stamp + i * skew_ns)
             self.board.put(f"/camera/{camera}/image", picture)
@@ -335,7 +335,7 @@ def test_a_plan_is_there_by_its_deadline_whatever_the_planner_does() -> None:
     [
         ({"cameras": 2}, "/camera/front_right/image: nothing came"),
         ({"skew_ns": 60_000_000}, "no new pictures within 50 ms of each other"),
-        ({"command": "LEFT"}, "/command: says none of GO_STRAIGHT, GO_LEFT, GO_RIGHT"),
+        ({"command": "LEFT"}, "/nav_command: says none of GO_STRAIGHT, GO_LEFT, GO_RIGHT"),
         ({"past_s": 1.0}, "odometry: goes back 1.0 s before the pictures; publish it for 2 s"),
     ],
 )
