@@ -12,6 +12,7 @@ from typing import Any
 
 from edge.core.errors import EdgeError, InputError, MissingExtraError
 from robotics.action import messages, services, standard
+from robotics.action.complaints import Complaints
 from robotics.action.executive import Executive, now_ns
 from robotics.action.goals import FeedbackNotice, Goal, Notice, ResultNotice, Status, StatusNotice
 from robotics.action.messages import Message
@@ -26,6 +27,7 @@ except ImportError as e:
     raise MissingExtraError("eclipse-zenoh", "robot", "ROS 2 over Zenoh") from e
 
 LOG = logging.getLogger(__name__)
+COMPLAINTS = Complaints(LOG)
 STATUSES = "action_msgs/msg/GoalStatusArray"
 PORT = 7447
 """Of Zenoh's routers, where ROS nodes look for one."""
@@ -152,7 +154,7 @@ class ZenohServer:
             try:
                 self.board.put(name, messages.unpack(self._bytes(sample.payload), kind))
             except EdgeError as e:
-                LOG.warning("%s: %s", name, e)
+                COMPLAINTS.say(name, str(e))
             except Exception:
                 LOG.exception("a message of %s failed", name)
 
@@ -210,7 +212,7 @@ class _Action:
     def _send(self, request: Message, query: Any, attachment: Attachment) -> None:
         def reply(goal: Goal | None, why: str) -> None:
             if goal is None:
-                LOG.warning("a goal of %s is refused: %s", self._executive.name, why)
+                COMPLAINTS.say(self._executive.name, f"a goal is refused: {why}")
             stamp = standard.time_of(0 if goal is None else goal.stamp_ns)
             self._server.reply(query, attachment, {"accepted": goal is not None, "stamp": stamp}, self._send_kind)
 

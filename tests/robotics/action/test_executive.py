@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("rosbags")
 
 from edge.core.errors import InputError, UnknownNameError
+from robotics.action.complaints import Complaints
 from robotics.action.executive import Executive, Run
 from robotics.action.goals import CancelCode, FeedbackNotice, ResultNotice, Status, StatusNotice
 from robotics.action.messages import Message, empty
@@ -154,6 +156,17 @@ def test_any_interleaving_of_many_threads_ends_every_goal_once(ear) -> None:
         assert isinstance(notices[-1], ResultNotice)  # nothing after the result
     assert len(taken) == 96
     assert all(s.terminal for _, _, s in ear.executive.statuses())
+
+
+def test_a_log_is_not_filled_by_others(caplog: pytest.LogCaptureFixture) -> None:
+    complaints = Complaints(logging.getLogger("x"))
+    for n in range(1000):
+        complaints.say("/a", str(n))
+    complaints.say("/b", "once")
+    assert [r.getMessage() for r in caplog.records] == ["/a: 0", "/b: once"]
+    complaints._said["/a"] = (0.0, complaints._said["/a"][1])
+    complaints.say("/a", "again")
+    assert caplog.records[-1].getMessage() == "/a: again (and 999 more like it)"
 
 
 # --- topics ----------------------------------------------------------------------------------------------------------------------

@@ -361,6 +361,8 @@ def test_hostile_frames() -> None:
                 assert error is None or b"internal" not in error.payload.to_bytes(), error.payload.to_string()
             if n == HOSTILE // 4:
                 before = memory()
+        everything = messages.empty("action_msgs/srv/CancelGoal_Request")  # some asked to count far
+        ask(rig, session, "/count/_action/cancel_goal", "action_msgs/srv/CancelGoal", everything)
         until(lambda: all(s.terminal for s in rig.statuses()))
         goal = {"goal_id": goal_id(12345), "goal": messages.empty(f"{ACT}_Goal") | {"max_steps": 2, "task": "burst"}}
         until(lambda: len(rig.statuses()) < 200, 20)
