@@ -105,15 +105,19 @@ def by_hand(slow: Policy, *seen: np.ndarray) -> np.ndarray:
     return own.infer({"state": seen[-1]})["actions"]
 
 
+def stock(server: OpenpiServer, key: str = "") -> subprocess.CompletedProcess[str]:
+    if not STOCK.exists():
+        pytest.skip("NO STOCK CLIENT: build its environment with `make .venv-openpi/.installed`")
+    script = Path(__file__).with_name("stock_client.py")
+    return subprocess.run([STOCK, script, str(server.port), str(STATE), key], capture_output=True, text=True, timeout=60)
+
+
 # --- who asks, and what of --------------------------------------------------------------------------------------------------------
 
 
 def test_the_stock_client(slow) -> None:
-    if not STOCK.exists():
-        pytest.skip("NO STOCK CLIENT: build its environment with `make .venv-openpi/.installed`")
     with running(slow.sessions, slow.policy, key="secret") as server:
-        script = Path(__file__).with_name("stock_client.py")
-        done = subprocess.run([STOCK, script, str(server.port), str(STATE), "secret"], capture_output=True, text=True, timeout=60)
+        done = stock(server, "secret")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["metadata"] == metadata(slow.policy)
@@ -163,6 +167,31 @@ def test_replies_say_what_they_answer(server) -> None:
         found = a.ask(state=state(0), request_id="seven", stamp=[1, 2.5])
         assert (found["request_id"], found["stamp"]) == ("seven", [1, 2.5])
         assert "request_id" not in a.ask(state=state(0))
+
+
+def test_stock_clients_at_once_and_after_a_restart(slow) -> None:
+    with running(slow.sessions, slow.policy) as server:
+        found: list[Any] = []
+        threads = [threading.Thread(target=lambda: found.append(stock(server))) for _ in range(2)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        if not found:
+            pytest.skip("NO STOCK CLIENT: build its environment with `make .venv-openpi/.installed`")
+        assert [json.loads(f.stdout)["shapes"] for f in found] == [[[4, 3]] * 3] * 2
+    with running(slow.sessions, slow.policy) as server:
+        assert stock(server).returncode == 0
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(slow, server) -> None:
+    deaf = Client(server)
+    for n in range(30):
+        deaf.socket.send(pack({"state": state(n), "stamp": "x" * 500_000}))  # the echo alone fills what is left unread
+    for n in range(20):
+        with Client(server) as a:
+            assert np.array_equal(a.ask(state=state(n))["actions"], by_hand(slow, state(n)))
+    deaf.socket.socket.close()
 
 
 # --- what it bears --------------------------------------------------------------------------------------------------------------
