@@ -16,8 +16,13 @@ from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 from rosbags.typesys.base import normalize_fieldname
 
-from edge.core.errors import InputError
+from edge.core.errors import InputError, MissingExtraError
 from robotics.action.interfaces import NOTHING, fields, types
+
+try:
+    import pybase64  # Python's own takes longer for a picture than all else that is done with it
+except ImportError as e:
+    raise MissingExtraError("pybase64", "robot", "pictures as JSON") from e
 
 Message = dict[str, Any]
 BYTES = ("uint8", "octet", "byte", "char")
@@ -128,7 +133,7 @@ def _numbers(value: Any, base: str, at: str) -> np.ndarray[Any, Any]:
     dtype = NUMBERS[base]
     if base in BYTES and isinstance(value, str):
         try:
-            return np.frombuffer(binascii.a2b_base64(value, strict_mode=True), np.uint8)
+            return np.frombuffer(pybase64.b64decode(value, validate=True), np.uint8)
         except (binascii.Error, ValueError):
             raise InputError(f"{at}: must be base64, or a list of bytes: got {_shown(value)}") from None
     if not isinstance(value, list):
@@ -164,7 +169,7 @@ def _show(value: Any, desc: Any) -> Any:
     inner = rest[0]
     if isinstance(value, np.ndarray):
         if inner[1][0] in BYTES:
-            return binascii.b2a_base64(value.tobytes(), newline=False).decode("ascii")
+            return pybase64.b64encode_as_string(value.tobytes())
         out = value.tolist()
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             return [v if math.isfinite(v) else None for v in out]
