@@ -1,0 +1,101 @@
+"""Any causal language model of `transformers` on views: what attends to what is the view's, everything else the model's own code.
+
+An attention function under the name "edge_view" is set on the text part; it ignores the mask that the model made. A layer's own
+sliding window still holds, by the places that rows take. Only rows that are asked go through the head.
+Shapes: `B` views, `R` rows of the longest one, `T` targets of a view, `H` heads, `D` head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface
+
+from converters.methods.views import View
+from edge.core.errors import UnsupportedError
+
+ATTENTION = "edge_view"
+
+
+class _Seen:
+    """Of a batch of views. seen: bool [B, R, R]; place: int64 [B, R]."""
+
+    def __init__(self, seen: Tensor, place: Tensor) -> None:
+        self.seen, self.place = seen, place
+        self._masks: dict[int | None, Tensor] = {}
+
+    def mask(self, window: int | None) -> Tensor:
+        """bool [B, 1, R, R]."""
+        if window not in self._masks:
+            seen = self.seen
+            if window is not None:
+                seen = seen & (self.place[:, :, None] - self.place[:, None] < window)
+            self._masks[window] = seen[:, None]
+        return self._masks[window]
+
+
+_SEEN: ContextVar[_Seen] = ContextVar("edge_view_seen")
+
+
+def view_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **extra: Any,
+) -> tuple[Tensor, None]:
+    """In the form of `transformers`: query [B, H, R, D] -> [B, R, H, D]. Raises UnsupportedError for score caps and attention
+    sinks."""
+    for name in ("softcap", "s_aux"):
+        if extra.get(name) is not None:
+            raise UnsupportedError(f"{type(module).__name__} uses {name}, which training on views does not implement")
+    mask = _SEEN.get().mask(sliding_window)
+    out = F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, scale=scaling, enable_gqa=True)
+    return out.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, view_attention)
+
+
+def prepare(model: Any) -> None:
+    """Have a model attend by views from now on. Raises UnsupportedError for one with attention code of its own."""
+    config = model.config
+    text = config.get_text_config()
+    name = next((k for k in getattr(config, "sub_configs", {}) if getattr(config, k, None) is text), None)
+    model.set_attn_implementation(ATTENTION if text is config else {name: ATTENTION})
+    if text._attn_implementation != ATTENTION:
+        raise UnsupportedError(f"{type(model).__name__} does not route attention through the interface of transformers")
+
+
+def losses(model: Any, views: Sequence[View]) -> list[Tensor]:
+    """Cross-entropies of the targets of each view, float [T] each, for a `prepare`d model of text."""
+    rows = max(len(v.tokens) for v in views)
+    tokens = torch.zeros(len(views), rows, dtype=torch.long)
+    place = torch.zeros(len(views), rows, dtype=torch.long)
+    seen = torch.eye(rows, dtype=torch.bool).repeat(len(views), 1, 1)  # padding sees itself, or softmax has nothing to sum
+    for b, v in enumerate(views):
+        n = len(v.tokens)
+        tokens[b, :n], place[b, :n], seen[b, :n, :n] = v.tokens, v.source, v.seen()
+    device = model.device
+    token = _SEEN.set(_Seen(seen.to(device), place.to(device)))
+    try:
+        hidden = model.get_decoder()(input_ids=tokens.to(device), position_ids=place.to(device), use_cache=False).last_hidden_state
+    finally:
+        _SEEN.reset(token)
+    head = model.get_output_embeddings()
+    out = []
+    for b, v in enumerate(views):
+        logits = head(hidden[b, v.at.to(device)])
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        out.append(F.cross_entropy(wide, v.label.to(device), reduction="none"))
+    return out
