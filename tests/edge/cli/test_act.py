@@ -82,3 +82,43 @@ def connect_free():
             yield s.getsockname()[1]
 
     return taken()
+
+
+def test_late_chunks_are_measured_and_a_stopped_bench_goes_on(tmp_path, capsys) -> None:
+    pytest.importorskip("metaworld")
+    pytest.importorskip("matplotlib")
+    told = ["bench", "realtime", "--latency-ms", "80", "--merge", "newest", "--episodes", "1", "--sampler", "flow:2"]
+    told += ["--workers", "1", "--out", str(tmp_path), "--json", str(tmp_path / "r.json")]
+    assert run(told) == 0
+    (row,) = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert (row["latency_ms"], row["episodes"], row["merge"]) == (100, 6, "newest")  # rounded up to whole steps
+    assert row["success"] >= 0.5
+    assert 0 < row["held"] < 0.2
+    assert (tmp_path / "realtime.png").stat().st_size > 10_000
+    lines = (tmp_path / "episodes.jsonl").read_text()
+    (tmp_path / "episodes.jsonl").write_text(lines[: lines.rindex('{"way"') + 30])  # stopped in the middle of a line
+    assert run(told) == 0
+    (again,) = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert again == row
+    capsys.readouterr()
+    for wrong in (["--merge", "newer"], ["--episodes", "0"], ["--execute", "16"]):
+        assert run([*told, *wrong]) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()[-1]) > 20
+
+
+def test_a_budget_is_measured_and_served_by(tmp_path, capsys) -> None:
+    pytest.importorskip("metaworld")
+    out = tmp_path / "budget.json"
+    assert run(["act", "budget", "--out", str(out), "--choices", "flow:10", "flow:4+taylor:2", "flow:1", "--rounds", "5"]) == 0
+    table = json.loads(out.read_text())["choices"]
+    assert [(c["sampler"], c["cache"]) for c in table] == [("flow:10", "none"), ("flow:4", "taylor:2"), ("flow:1", "none")]
+    assert table[0]["p50_ms"] > table[2]["p50_ms"] > 0
+    assert "flow:4+taylor:2" in capsys.readouterr().out
+    from edge.cli.act import variants
+
+    policies = variants(load(NANO_FLOW), [(c["sampler"], c["cache"]) for c in table], out)
+    assert [len(p.sampler) for p in policies] == [10, 4, 1]
+    assert [type(p.cache).__name__ for p in policies][0::2] == ["NoCache", "NoCache"]
+    assert type(policies[1].cache).__name__ != "NoCache"
+    assert run(["act", "serve", "--budget", str(tmp_path / "none.json"), "--transport", "rosbridge"]) == 2
+    assert "edge act budget" in capsys.readouterr().err
