@@ -7,8 +7,9 @@ Shapes: `B` views, `R` rows of the longest one, `T` targets of a view, `H` heads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
-from converters.methods.views import View
-from edge.core.errors import UnsupportedError
+from converters.methods.views import Sample, View
+from edge.core.errors import InputError, UnsupportedError
 
 ATTENTION = "edge_view"
 
@@ -77,19 +78,63 @@ def prepare(model: Any) -> None:
         raise UnsupportedError(f"{type(model).__name__} does not route attention through the interface of transformers")
 
 
-def losses(model: Any, views: Sequence[View]) -> list[Tensor]:
-    """Cross-entropies of the targets of each view, float [T] each, for a `prepare`d model of text."""
+@dataclass(frozen=True)
+class Sight:
+    """What a model makes of a sample's pictures. vision: bool [L], its placeholders; features: [n, E], of these in order;
+    positions: int64 [A, L], where its tokens lie on the model's rotary axes.
+    """
+
+    vision: Tensor
+    features: Tensor
+    positions: Tensor
+
+
+def look(model: Any, sample: Sample, pictures: Mapping[str, Tensor]) -> Sight:
+    """pictures: what the model's own `get_image_features` takes, of a processor. Gradients flow into the tower.
+
+    Raises InputError where pictures and placeholders do not match, UnsupportedError for a model that feeds pictures into several
+    layers.
+    """
+    assert sample.vision is not None
+    found = model.get_image_features(**pictures)
+    if getattr(found, "deepstack_features", None):
+        raise UnsupportedError(
+            f"{type(model).__name__} feeds its pictures into several layers (deepstack), which views do not do yet"
+        )
+    features = torch.cat([f.reshape(-1, f.shape[-1]) for f in getattr(found, "pooler_output", found)])
+    if len(features) != int(sample.vision.sum()):
+        raise InputError(f"sample: has {int(sample.vision.sum())} placeholders and its pictures take {len(features)}")
+    own = getattr(getattr(model, "model", None), "get_rope_index", None)
+    if own is None or "image_grid_thw" not in pictures:
+        return Sight(sample.vision, features, torch.arange(len(sample))[None])
+    kinds = sample.vision.to(torch.int)[None]
+    positions, _ = own(sample.ids[None], mm_token_type_ids=kinds, image_grid_thw=pictures["image_grid_thw"])
+    return Sight(sample.vision, features, positions[:, 0])
+
+
+def losses(model: Any, views: Sequence[View], sights: Sequence[Sight] | None = None) -> list[Tensor]:
+    """Cross-entropies of the targets of each view, float [T] each, for a `prepare`d model.
+
+    sights: of each view's sample; left out for text. Rows that repeat a placeholder, noisy ones among them, get its feature.
+    """
     rows = max(len(v.tokens) for v in views)
     tokens = torch.zeros(len(views), rows, dtype=torch.long)
     place = torch.zeros(len(views), rows, dtype=torch.long)
+    axes = 1 if sights is None else sights[0].positions.shape[0]
+    positions = torch.zeros(axes, len(views), rows, dtype=torch.long)
     seen = torch.eye(rows, dtype=torch.bool).repeat(len(views), 1, 1)  # padding sees itself, or softmax has nothing to sum
     for b, v in enumerate(views):
         n = len(v.tokens)
         tokens[b, :n], place[b, :n], seen[b, :n, :n] = v.tokens, v.source, v.seen()
+        positions[:, b, :n] = v.source if sights is None else sights[b].positions[:, v.source]
     device = model.device
+    embeds = _embedded(model, tokens.to(device), views, sights)
     token = _SEEN.set(_Seen(seen.to(device), place.to(device)))
     try:
-        hidden = model.get_decoder()(input_ids=tokens.to(device), position_ids=place.to(device), use_cache=False).last_hidden_state
+        at = positions.to(device)
+        hidden = model.get_decoder()(
+            inputs_embeds=embeds, position_ids=at if axes > 1 else at[0], use_cache=False
+        ).last_hidden_state
     finally:
         _SEEN.reset(token)
     head = model.get_output_embeddings()
@@ -99,3 +144,16 @@ def losses(model: Any, views: Sequence[View]) -> list[Tensor]:
         wide = logits if logits.dtype == torch.float64 else logits.float()
         out.append(F.cross_entropy(wide, v.label.to(device), reduction="none"))
     return out
+
+
+def _embedded(model: Any, tokens: Tensor, views: Sequence[View], sights: Sequence[Sight] | None) -> Tensor:
+    """[B, R, E]: tokens, and features where a row repeats a placeholder."""
+    out = model.get_input_embeddings()(tokens)
+    if sights is None:
+        return out
+    rows = []
+    for b, (v, sight) in enumerate(zip(views, sights, strict=True)):
+        here = sight.vision[v.source].nonzero().flatten()
+        number = torch.cumsum(sight.vision.long(), 0)[v.source[here]] - 1
+        rows.append(out[b].index_copy(0, here.to(out.device), sight.features[number.to(out.device)].to(out.dtype)))
+    return torch.stack(rows)
