@@ -28,6 +28,7 @@ from edge.cli.closed_loop import DriveClosedLoop
 from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
+from edge.cli.importing import Import
 from edge.cli.plan import Plan
 from edge.cli.policy import PolicyCollect, PolicyEval, PolicyFilm, PolicyTrain
 from edge.cli.policy_cache import CacheRecord, CacheReport, CacheSolve
@@ -56,6 +57,7 @@ COMMANDS = {
         "transport": BenchTransport,
         "realtime": BenchRealtime,
     },
+    "import": Import,
     "quantize": Quantize,
     "drive": {
         "data": DriveData,
