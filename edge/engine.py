@@ -194,6 +194,10 @@ class Engine:
         clock.lap("prefill")
         return Encoded(values, ids.tolist(), cached, clock.laps)
 
+    def ids(self, prompt: Sequence[int] | Sequence[Message], *, images: Sequence[Any] = ()) -> list[int]:
+        """The ids of a prompt, a placeholder for every row of an image. Raises InputError as `generate` does."""
+        return self._prompt(prompt, images)[0].tolist()
+
     def forget(self) -> None:
         """The next request computes all anew, to the bit as the first one of an engine."""
         self._session = None

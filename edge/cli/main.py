@@ -37,6 +37,7 @@ from edge.cli.serve import Serve
 from edge.cli.submit import DriveSubmit
 from edge.cli.trace import Trace
 from edge.cli.train import Convert, Train
+from edge.cli.verify import Verify
 from edge.core.errors import EdgeError
 
 COMMANDS = {
@@ -58,6 +59,7 @@ COMMANDS = {
         "realtime": BenchRealtime,
     },
     "import": Import,
+    "verify": Verify,
     "quantize": Quantize,
     "drive": {
         "data": DriveData,

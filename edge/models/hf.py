@@ -169,13 +169,13 @@ class TransformersModel:
                 f"{type(self.model).__name__} feeds its images into several layers (deepstack), which only the SGLang backend does "
                 "here: edge serve --backend sglang; text alone is fine"
             )
-        inputs = self._process(images)
+        inputs = self.processed(images)
         on_device = {k: v.to(self.device, self.dtype if v.is_floating_point() else None) for k, v in inputs.items()}
         out = self.model.get_image_features(**on_device)
         parts = list(getattr(out, "pooler_output", out))  # one tensor [rows, hidden] per image
         return ImageFeatures(torch.cat(parts), tuple(p.shape[0] for p in parts), inputs.get("image_grid_thw"))
 
-    def _process(self, images: Sequence[Any]) -> dict[str, Tensor]:
+    def processed(self, images: Sequence[Any]) -> dict[str, Tensor]:
         """Keyword arguments of the model's `get_image_features`."""
         if self.model.config.model_type == "qwen2_5_vl":
             self._processor = self._processor or ImageProcessor.load(self.path, self.model.config.vision_config)

@@ -23,6 +23,7 @@ def test_surface() -> None:
         "train",
         "convert",
         "import",
+        "verify",
         "quantize",
         "bench plan",
         "bench decode",
