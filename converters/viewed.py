@@ -7,7 +7,7 @@ Shapes: `B` views, `R` rows of the longest one, `T` targets of a view, `H` heads
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -81,35 +81,38 @@ def prepare(model: Any) -> None:
 @dataclass(frozen=True)
 class Sight:
     """What a model makes of a sample's pictures. vision: bool [L], its placeholders; features: [n, E], of these in order;
-    positions: int64 [A, L], where its tokens lie on the model's rotary axes.
+    positions: int64 [A, L], where its tokens lie on the model's rotary axes; deep: what is added to the placeholders behind the
+    first layers, [n, E] each (Qwen3-VL's deepstack).
     """
 
     vision: Tensor
     features: Tensor
     positions: Tensor
+    deep: tuple[Tensor, ...] = ()
 
 
 def look(model: Any, sample: Sample, pictures: Mapping[str, Tensor]) -> Sight:
     """pictures: what the model's own `get_image_features` takes, of a processor. Gradients flow into the tower.
 
-    Raises InputError where pictures and placeholders do not match, UnsupportedError for a model that feeds pictures into several
-    layers.
+    Raises InputError where pictures and placeholders do not match.
     """
     assert sample.vision is not None
     found = model.get_image_features(**pictures)
-    if getattr(found, "deepstack_features", None):
-        raise UnsupportedError(
-            f"{type(model).__name__} feeds its pictures into several layers (deepstack), which views do not do yet"
-        )
-    features = torch.cat([f.reshape(-1, f.shape[-1]) for f in getattr(found, "pooler_output", found)])
+    deep = tuple(_joined(level) for level in getattr(found, "deepstack_features", None) or ())
+    features = _joined(getattr(found, "pooler_output", found))
     if len(features) != int(sample.vision.sum()):
         raise InputError(f"sample: has {int(sample.vision.sum())} placeholders and its pictures take {len(features)}")
     own = getattr(getattr(model, "model", None), "get_rope_index", None)
     if own is None or "image_grid_thw" not in pictures:
-        return Sight(sample.vision, features, torch.arange(len(sample))[None])
+        return Sight(sample.vision, features, torch.arange(len(sample))[None], deep)
     kinds = sample.vision.to(torch.int)[None]
     positions, _ = own(sample.ids[None], mm_token_type_ids=kinds, image_grid_thw=pictures["image_grid_thw"])
-    return Sight(sample.vision, features, positions[:, 0])
+    return Sight(sample.vision, features, positions[:, 0], deep)
+
+
+def _joined(parts: Iterable[Tensor]) -> Tensor:
+    """[n, E] of one tensor a picture."""
+    return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])
 
 
 def losses(model: Any, views: Sequence[View], sights: Sequence[Sight] | None = None) -> list[Tensor]:
@@ -132,9 +135,9 @@ def losses(model: Any, views: Sequence[View], sights: Sequence[Sight] | None = N
     token = _SEEN.set(_Seen(seen.to(device), place.to(device)))
     try:
         at = positions.to(device)
-        hidden = model.get_decoder()(
-            inputs_embeds=embeds, position_ids=at if axes > 1 else at[0], use_cache=False
-        ).last_hidden_state
+        decoder = model.get_decoder()
+        more = _deep(views, sights, rows, device)
+        hidden = decoder(inputs_embeds=embeds, position_ids=at if axes > 1 else at[0], use_cache=False, **more).last_hidden_state
     finally:
         _SEEN.reset(token)
     head = model.get_output_embeddings()
@@ -153,7 +156,27 @@ def _embedded(model: Any, tokens: Tensor, views: Sequence[View], sights: Sequenc
         return out
     rows = []
     for b, (v, sight) in enumerate(zip(views, sights, strict=True)):
-        here = sight.vision[v.source].nonzero().flatten()
-        number = torch.cumsum(sight.vision.long(), 0)[v.source[here]] - 1
+        here, number = _placed(v, sight)
         rows.append(out[b].index_copy(0, here.to(out.device), sight.features[number.to(out.device)].to(out.dtype)))
     return torch.stack(rows)
+
+
+def _placed(view: View, sight: Sight) -> tuple[Tensor, Tensor]:
+    """Rows that repeat a placeholder, and which one, int64 [n] each."""
+    here = sight.vision[view.source].nonzero().flatten()
+    return here, torch.cumsum(sight.vision.long(), 0)[view.source[here]] - 1
+
+
+def _deep(views: Sequence[View], sights: Sequence[Sight] | None, rows: int, device: Any) -> dict[str, Any]:
+    """What a decoder with deepstack takes beside embeddings: where, bool [B, R], and what, row by row of one view after the
+    other."""
+    if sights is None or not sights[0].deep:
+        return {}
+    where = torch.zeros(len(views), rows, dtype=torch.bool)
+    parts: list[list[Tensor]] = [[] for _ in sights[0].deep]
+    for b, (v, sight) in enumerate(zip(views, sights, strict=True)):
+        here, number = _placed(v, sight)
+        where[b, here] = True
+        for part, level in zip(parts, sight.deep, strict=True):
+            part.append(level[number.to(device)])
+    return {"visual_pos_masks": where.to(device), "deepstack_visual_embeds": [torch.cat(p) for p in parts]}

@@ -14,7 +14,7 @@ from converters.methods.diffusion_vl import DiffusionVL
 from converters.methods.fast_dvlm import FastDvlm
 from converters.methods.views import Sample, total
 from converters.viewed import look, losses, prepare
-from edge.core.errors import InputError, UnsupportedError
+from edge.core.errors import InputError
 
 VOCAB, MASK, STOP, IMAGE = 64, 60, 61, 50
 TEXT: dict[str, Any] = {
@@ -98,10 +98,10 @@ def llava_onevision() -> Any:
     return hf.LlavaOnevisionForConditionalGeneration(config)
 
 
-def patches(seed: int) -> dict[str, torch.Tensor]:
+def patches(seed: int, side: int = 14) -> dict[str, torch.Tensor]:
     """One picture of 4 x 4 patches: four rows."""
     g = torch.Generator().manual_seed(seed)
-    return {"pixel_values": torch.randn(16, 3 * 2 * 14 * 14, generator=g).double(), "image_grid_thw": torch.tensor([[1, 4, 4]])}
+    return {"pixel_values": torch.randn(16, 3 * 2 * side * side, generator=g).double(), "image_grid_thw": torch.tensor([[1, 4, 4]])}
 
 
 def pixels(seed: int, *shape: int, **more: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -111,6 +111,7 @@ def pixels(seed: int, *shape: int, **more: torch.Tensor) -> dict[str, torch.Tens
 MODELS = {
     "qwen2_vl": (qwen2_vl, patches),
     "qwen2_5_vl": (qwen2_5_vl, patches),
+    "qwen3_vl": (qwen3_vl, lambda seed: patches(seed, 16)),
     "internvl": (internvl, lambda seed: pixels(seed, 1)),
     "idefics3": (idefics3, lambda seed: pixels(seed, 1, 1)),
     "smolvlm": (smolvlm, lambda seed: pixels(seed, 1, 1)),
@@ -184,8 +185,3 @@ def test_what_does_not_fit_is_refused() -> None:
     model = built("qwen2_5_vl")
     with pytest.raises(InputError, match="3 placeholders and its pictures take 4"):
         look(model, sample(3, 0), patches(0))
-    torch.manual_seed(0)
-    stacked = qwen3_vl().double()
-    grid = {"pixel_values": torch.randn(16, 3 * 2 * 16 * 16).double(), "image_grid_thw": torch.tensor([[1, 4, 4]])}
-    with pytest.raises(UnsupportedError, match="deepstack"):
-        look(stacked, sample(4, 0), grid)
