@@ -27,7 +27,7 @@ from tests.decoding.test_grammar import TEXT, TWINS, WHOLE, closed, grammar_of, 
 
 UTF8 = rb"[\x20\x21\x23-\x5b\x5d-\x7e]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
 UTF8 += rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
-STRING = rb'"(?:' + UTF8 + rb'|\\["\\/bfnrt]|\\u00(?:[01][0-9a-f]|7f))*"'
+STRING = rb'"(?:' + UTF8 + rb'|\\["\\bfnrt]|\\u00(?:[01][0-9a-fA-F]|7[fF]))*"'
 INTEGER = rb"-?(?:0|[1-9][0-9]*)"
 BY_HAND: dict[str, tuple[dict[str, Any], bytes]] = {
     "text": (TEXT, STRING),
@@ -115,6 +115,17 @@ def test_the_mask_is_that_of_the_regular_expression(name: str) -> None:
             token = int(ids[r.randrange(ids.numel())])
             said += vocabulary().pieces[token] or b""
             cursor.step(token)
+
+
+@pytest.mark.parametrize("said", ["", "\\", "\\u", "\\u0", "\\u00", "\\u000", "\\u001", "\\u007", "\\u001B", "\u6771", "\\n", "\\\\"])
+def test_the_mask_within_escapes(said: str) -> None:
+    """Places that random answers seldom come to: an escape is cut nowhere, and both cases of a hexadecimal digit are fine."""
+    letters = {piece: i for i, piece in reversed(list(enumerate(vocabulary().pieces))) if piece is not None and len(piece) == 1}
+    text = b'"a' + said.encode()
+    cursor = grammar_of(TEXT).within(200).cursor(0, torch.zeros(200, dtype=torch.long))
+    for byte in text:
+        cursor.step(letters[bytes([byte])])
+    assert torch.equal(cursor.ids(), allowed("text", text))
 
 
 # --- bounds of numbers ----------------------------------------------------------------------------------------------------------
