@@ -25,6 +25,7 @@ from edge.cli.bench import (
     BenchTransport,
 )
 from edge.cli.closed_loop import DriveClosedLoop
+from edge.cli.data import Data
 from edge.cli.drive import DriveData, DriveReference, DriveTeach
 from edge.cli.evaluate import DriveEval
 from edge.cli.generate import Generate
@@ -46,6 +47,7 @@ COMMANDS = {
     "serve": Serve,
     "train": Train,
     "convert": Convert,
+    "data": Data,
     "bench": {
         "plan": BenchPlan,
         "decode": BenchDecode,

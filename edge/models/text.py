@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from edge.core.errors import CheckpointError, InputError, UnsupportedError
@@ -56,18 +57,65 @@ class ChatTokenizer:
         Raises InputError for a malformed conversation or when the number of images in it is not that of `image_tokens`.
         """
         _check(messages)
+        ids = self.encode(self._text(messages, True))
+        self._placed(ids, image_tokens)
+        counts = iter(image_tokens)
+        return [i for t in ids for i in ([t] * next(counts) if t == self.image_token_id else [t])]
+
+    def turns(self, messages: Sequence[Message], image_tokens: Sequence[int]) -> tuple[list[int], list[bool]]:
+        """Ids of a whole conversation up to its last answer's end, and which of them the assistant writes: its answers, each with
+        the token that ends it.
+
+        An answer is encoded apart from what comes before it, as it is when a model writes it. A template that ends answers with no
+        special token gets the tokenizer's end-of-sequence. Raises InputError as `chat` does, for a conversation that the template
+        refuses, and for a template that writes a turn otherwise once another follows.
+        """
+        _check(messages)
+        ids: list[int] = []
+        own: list[bool] = []
+        done = ""  # what of the template's text is encoded
+        for n, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before, after = self._text(messages[:n], True), self._text(messages[: n + 1], False)
+            if not before.startswith(done) or not after.startswith(before):
+                raise InputError(f"message {n}: the chat template writes what comes before it otherwise when it follows")
+            said = after[len(before) :].rstrip()
+            done_now = before + said
+            prompt, answer = self.encode(before[len(done) :]), self.encode(said)
+            if not answer or answer[-1] not in self._hf.all_special_ids:
+                answer.append(self._hf.eos_token_id)
+            ids += prompt + answer
+            own += [False] * len(prompt) + [True] * len(answer)
+            done = done_now
+        self._placed(ids, image_tokens)
+        counts = iter(image_tokens)
+        times = [next(counts) if t == self.image_token_id else 1 for t in ids]
+        return [t for t, k in zip(ids, times, strict=True) for _ in range(k)], [
+            o for o, k in zip(own, times, strict=True) for _ in range(k)
+        ]
+
+    @property
+    def special(self) -> frozenset[str]:
+        """Names of the tokens that words must not spell."""
+        return frozenset(t.content for t in self._hf.added_tokens_decoder.values() if t.special)
+
+    def _text(self, messages: Sequence[Message], answers: bool) -> str:
+        """answers: whether the assistant's turn is begun at the end."""
         if self._hf.chat_template is None:
             raise UnsupportedError("this tokenizer has no chat template; pass the prompt as token ids")
-        text = self._hf.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        ids = self.encode(text)
+        try:
+            return self._hf.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answers)
+        except TemplateError as e:
+            raise InputError(f"the chat template refuses the messages: {e}") from None
+
+    def _placed(self, ids: Sequence[int], image_tokens: Sequence[int]) -> None:
         places = sum(i == self.image_token_id for i in ids) if self.image_token_id is not None else 0
         if places != len(image_tokens):
             raise InputError(
                 f"the messages hold {places} image parts and {len(image_tokens)} images were given: "
                 'put one {"type": "image"} part where each image goes'
             )
-        counts = iter(image_tokens)
-        return [i for t in ids for i in ([t] * next(counts) if t == self.image_token_id else [t])]
 
 
 def _byte_letters() -> dict[str, int]:

@@ -22,6 +22,7 @@ def test_surface() -> None:
         "plan",
         "train",
         "convert",
+        "data",
         "import",
         "verify",
         "quantize",
