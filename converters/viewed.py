@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -90,6 +90,15 @@ class Sight:
     positions: Tensor
     deep: tuple[Tensor, ...] = ()
 
+    def reaching(self, length: int) -> Sight:
+        """For a sample with words behind it, up to `length` tokens: a method may have padded it."""
+        more = length - len(self.vision)
+        if more <= 0:
+            return self
+        after = self.positions[:, -1:] + 1 + torch.arange(more)
+        vision = torch.cat([self.vision, self.vision.new_zeros(more)])
+        return replace(self, vision=vision, positions=torch.cat([self.positions, after], 1))
+
 
 def look(model: Any, sample: Sample, pictures: Mapping[str, Tensor]) -> Sight:
     """pictures: what the model's own `get_image_features` takes, of a processor. Gradients flow into the tower.
@@ -121,6 +130,8 @@ def losses(model: Any, views: Sequence[View], sights: Sequence[Sight] | None = N
     sights: of each view's sample; left out for text. Rows that repeat a placeholder, noisy ones among them, get its feature.
     """
     rows = max(len(v.tokens) for v in views)
+    if sights is not None:
+        sights = [s.reaching(int(v.source.max()) + 1) for s, v in zip(sights, views, strict=True)]
     tokens = torch.zeros(len(views), rows, dtype=torch.long)
     place = torch.zeros(len(views), rows, dtype=torch.long)
     axes = 1 if sights is None else sights[0].positions.shape[0]

@@ -18,13 +18,17 @@ class Stage:
     out: Path
     """Folder of the checkpoint."""
     data: UseAppendAction[tuple[Path, ...]] = ()
-    """Data set folder, in the recipe's order; may be given several times."""
+    """Data set folder, or file of conversations if the recipe names a method, in its order; may be given several times."""
     base: Path | None = None
     """Checkpoint to start from instead of the recipe's."""
     resume: bool = False
     """Insist that there is a run to go on with."""
 
     def train(self, stage: Literal["ar", "convert"]) -> int:
+        from edge.core.config import named_in
+
+        if named_in(self.recipe, "method"):
+            return self.tune(stage)
         from converters.recipe import load
         from converters.train import train
         from edge.core.errors import InputError
@@ -37,6 +41,22 @@ class Stage:
         if self.resume and not (self.out / STATE_FILE).exists():
             raise InputError(f"{self.out}: nothing to resume there; leave out --resume to start")
         train(loaded, self.out)
+        return 0
+
+    def tune(self, stage: Literal["ar", "convert"]) -> int:
+        """A recipe of conversations."""
+        from converters.tuning.recipe import Tuning
+        from converters.tuning.train import tune
+        from edge.core.config import load_toml
+        from edge.core.errors import InputError
+        from edge.training.state import STATE_FILE
+
+        if stage == "ar":
+            raise InputError(f"{self.recipe}: names a method of block diffusion; run it with `edge convert`")
+        given = {"base": self.base, "data": [{"file": f} for f in self.data]}
+        if self.resume and not (self.out / STATE_FILE).exists():
+            raise InputError(f"{self.out}: nothing to resume there; leave out --resume to start")
+        tune(load_toml(self.recipe, Tuning, {k: v for k, v in given.items() if v}), self.out)
         return 0
 
 

@@ -73,6 +73,14 @@ def load_toml(path: str | Path, model: type[ConfigT], overrides: dict[str, Any] 
         raise InputError(f"{path}: {explain(e)}") from None
 
 
+def named_in(path: str | Path, key: str) -> bool:
+    """Whether a TOML file has a top-level key; False for what `load_toml` would refuse."""
+    try:
+        return key in tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
 def to_toml(config: BaseModel) -> str:
     """A model as TOML that `load_toml` reads back equal, every default spelled out."""
     lines: list[str] = []

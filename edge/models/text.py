@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers import AutoTokenizer
+from transformers import AddedToken, AutoTokenizer
 
 from edge.core.errors import CheckpointError, InputError, UnsupportedError
 
@@ -94,6 +94,18 @@ class ChatTokenizer:
         return [t for t, k in zip(ids, times, strict=True) for _ in range(k)], [
             o for o, k in zip(own, times, strict=True) for _ in range(k)
         ]
+
+    def named(self, name: str) -> tuple[int, bool]:
+        """Id of the special token of that name, and whether it is new: a vocabulary without it gets it, behind its last id."""
+        have = self._hf.get_vocab().get(name)
+        if have is not None:
+            return have, False
+        self._hf.add_tokens([AddedToken(name, special=True, normalized=False)], special_tokens=True)
+        return self._hf.convert_tokens_to_ids(name), True
+
+    def save(self, path: Path) -> None:
+        """Into a checkpoint's folder."""
+        self._hf.save_pretrained(path)
 
     @property
     def special(self) -> frozenset[str]:

@@ -149,6 +149,10 @@ class Loop(ABC, Generic[BatchT]):
         value = float(loss.detach())
         self._refuse(math.isfinite(value), "loss", value, batch)
         loss.backward()
+        for (
+            p
+        ) in self.state.parameters.values():  # one that a batch does not reach moves on like the others, or resuming would differ
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.optimiser.clip))
         self._refuse(math.isfinite(norm), "gradient norm", norm, batch)
         self.optimiser.step()

@@ -42,8 +42,9 @@ class Optimiser(Frozen):
         return self.lr * ramp * (self.floor + (1 - self.floor) * fall)
 
     def make(self, model: torch.nn.Module) -> torch.optim.AdamW:
-        """For a model's parameters."""
-        matrices = [p for p in model.parameters() if p.ndim > 1]
-        others = [p for p in model.parameters() if p.ndim <= 1]
+        """For those of a model's parameters that are trained."""
+        trained = [p for p in model.parameters() if p.requires_grad]
+        matrices = [p for p in trained if p.ndim > 1]
+        others = [p for p in trained if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)

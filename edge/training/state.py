@@ -39,10 +39,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 
 class TrainState:
-    """Parameters under names, their optimiser, and averaged copies when `ema` is above 0."""
+    """Trained parameters under names, their optimiser, and averaged copies when `ema` is above 0."""
 
     def __init__(self, model: nn.Module, optimiser: torch.optim.AdamW, ema: float) -> None:
-        self.parameters = dict(model.named_parameters())  # tied weights appear once
+        self.parameters = {k: p for k, p in model.named_parameters() if p.requires_grad}  # tied weights appear once
         self.optimiser, self.decay = optimiser, ema
         self.average = {k: p.detach().clone() for k, p in self.parameters.items()} if ema else {}
         self.step = 0
