@@ -110,9 +110,8 @@ def run(argv: Sequence[str]) -> int:
     prog = " ".join(["edge", *words])
     if isinstance(table, dict):
         return _choose(prog, table, rest)
-    command = tyro.cli(table, args=rest, prog=prog)
     try:
-        return command.run()
+        return tyro.cli(table, args=rest, prog=prog).run()
     except EdgeError as e:
         print(f"edge: {e}", file=sys.stderr)
         return 2
