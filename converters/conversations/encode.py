@@ -14,7 +14,6 @@ from converters.conversations.corpus import Conversations
 from converters.conversations.records import Conversation
 from converters.methods.views import Sample
 from edge.core.errors import InputError, UnsupportedError
-from edge.engine import Engine
 from edge.models.hf import TransformersModel
 from edge.models.text import ChatTokenizer
 
@@ -46,11 +45,8 @@ class Encoder:
         self._special = sorted(tokenizer.special)
 
     @classmethod
-    def of(cls, engine: Engine, longest: int) -> Encoder:
-        """Of a checkpoint loaded with the adapter `transformers`. Raises InputError where `longest` is more than it takes."""
-        backbone = engine.backbone
-        assert isinstance(backbone, TransformersModel)
-        assert isinstance(engine.tokenizer, ChatTokenizer)
+    def of(cls, backbone: TransformersModel, tokenizer: ChatTokenizer, longest: int) -> Encoder:
+        """Raises InputError where `longest` is more than the model takes."""
         if longest > backbone.max_positions:
             raise InputError(f"the longest sample may have {backbone.max_positions} tokens in this model: got {longest}")
 
@@ -62,7 +58,7 @@ class Encoder:
             merge = backbone.model.config.vision_config.spatial_merge_size
             return inputs, [int(g.prod()) // merge**2 for g in grids]
 
-        return cls(engine.tokenizer, sees if hasattr(backbone.model, "get_image_features") else None, longest)
+        return cls(tokenizer, sees if hasattr(backbone.model, "get_image_features") else None, longest)
 
     def __call__(self, conversation: Conversation, images: Sequence[Any]) -> Encoded:
         """Raises Dropped."""

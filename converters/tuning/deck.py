@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.conversations.account import Account, Dropped
 from converters.conversations.corpus import Conversations
@@ -19,6 +21,11 @@ from converters.tuning.recipe import Talk
 from edge.core.errors import InputError
 from edge.core.progress import progress
 from edge.training.state import write_bytes
+
+
+@lru_cache(2)
+def _shuffled(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(size)
 
 
 class Deck:
@@ -55,7 +62,7 @@ class Deck:
         out = []
         for g in range(step * batch, (step + 1) * batch):
             epoch, place = divmod(g, size)
-            out.append(int(np.random.default_rng((seed, epoch)).permutation(size)[place]))
+            out.append(int(_shuffled(seed, epoch, size)[place]))
         return out
 
     def spread(self, count: int) -> list[int]:

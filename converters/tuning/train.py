@@ -17,7 +17,8 @@ from converters.tuning.deck import Deck
 from converters.tuning.recipe import Tuning
 from converters.viewed import look, losses, prepare
 from edge.core.errors import InputError
-from edge.engine import Engine
+from edge.models.hf import TransformersModel
+from edge.models.text import ChatTokenizer
 from edge.training.loop import Loop, Means
 
 
@@ -39,11 +40,12 @@ class _Tuning(Loop[list[tuple[int, Encoded]]]):
 
     def __init__(self, run: Run, show: bool) -> None:
         self.run, recipe = run, run.recipe
-        encoder = Encoder.of(Engine.load(run.path, adapter="transformers", dtype="bfloat16"), recipe.longest)
+        model = open_model(run.path, torch.float32)
+        backbone = TransformersModel(model, run.spec, run.path)  # how it looks at pictures, on the same weights
+        encoder = Encoder.of(backbone, ChatTokenizer.load(run.path, backbone.image_token_id), recipe.longest)
         self.deck = Deck.open(recipe.data, encoder, recipe.allowed, run.path / RECORDS_FILE, show)
         notes = run.path / f"eval-{RECORDS_FILE}"
         self.kept = Deck.open(recipe.eval_data, encoder, recipe.allowed, notes, show) if recipe.eval_data else None
-        model = open_model(run.path, torch.float32)
         prepare(model)
         if recipe.trained == "language":
             model.requires_grad_(False)

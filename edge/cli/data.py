@@ -36,10 +36,15 @@ class Data:
         from converters.conversations.encode import Encoder, usable
         from edge.core.progress import progress
         from edge.engine import Engine
+        from edge.models.hf import TransformersModel
+        from edge.models.text import ChatTokenizer
 
         corpus = Conversations(self.file, self.images)
         account = Account(str(self.file), self.allowed)
-        encoder = Encoder.of(Engine.load(self.model, adapter="transformers", dtype="float32"), self.longest)
+        engine = Engine.load(self.model, adapter="transformers", dtype="float32")
+        assert isinstance(engine.backbone, TransformersModel)
+        assert isinstance(engine.tokenizer, ChatTokenizer)
+        encoder = Encoder.of(engine.backbone, engine.tokenizer, self.longest)
         rows = []
         try:
             for found in progress(usable(corpus, encoder, account), len(corpus), "conversations"):

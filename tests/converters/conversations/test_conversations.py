@@ -25,6 +25,7 @@ from edge.cli.main import run
 from edge.cli.zoo import NANO_PLANNER
 from edge.core.errors import InputError
 from edge.engine import Engine
+from edge.models.hf import TransformersModel
 from edge.models.text import ChatTokenizer
 
 LLAVA = {
@@ -68,7 +69,10 @@ def engine() -> Engine:
 
 @cache
 def encoder(longest: int = 200) -> Encoder:
-    return Encoder.of(engine(), longest)
+    loaded = engine()
+    assert isinstance(loaded.backbone, TransformersModel)
+    assert isinstance(loaded.tokenizer, ChatTokenizer)
+    return Encoder.of(loaded.backbone, loaded.tokenizer, longest)
 
 
 @pytest.fixture
