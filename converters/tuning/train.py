@@ -63,7 +63,7 @@ class _Tuning(Loop[list[tuple[int, Encoded]]]):
         return self._loss([e for _, e in batch], np.random.default_rng((recipe.seed, step)), step / recipe.steps), {}
 
     def _loss(self, samples: list[Encoded], rng: np.random.Generator, progress: float) -> Tensor:
-        """One view after the other: what is kept for the gradient is the longest sample's, and no row is padded."""
+        """One view after the other, so that no row is padded; what all of them need for the gradient is kept until the step."""
         views = self.run.method.views([s.sample for s in samples], rng, progress)
         each = len(views) // len(samples)
         if each * len(samples) != len(views):
