@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig
 
+from converters.carried import carry
 from converters.published.formats import named as renamed
 from converters.published.formats import of
 from edge.core.blockspec import CONFIG_KEY, BlockSpec
@@ -27,7 +28,6 @@ from edge.core.errors import CheckpointError, InputError
 from edge.core.progress import progress
 from edge.models.loading import CONFIG, INDEX, SINGLE, mismatch, reason
 
-SKIPPED = (".py", ".safetensors", ".bin", ".pt", ".pth", ".gguf", ".md")
 HEAD = "lm_head.weight"
 
 
@@ -67,7 +67,7 @@ def bring(source: Path, out: Path, block_size: int | None = None, show: bool = T
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}
         (work / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     (work / CONFIG).write_text(json.dumps(stock, indent=2) + "\n", encoding="utf-8")
-    copied = tuple(_copied(source, work))
+    copied = tuple(carry(source, work))
     if out.exists():
         out.rmdir()
     work.rename(out)
@@ -154,11 +154,3 @@ def _rewrite(shards: list[Path], names: dict[str, str], work: Path, show: bool) 
         save_file(tensors, work / name, metadata={"format": "pt"})
         places |= dict.fromkeys(tensors, name)
     return places
-
-
-def _copied(source: Path, work: Path) -> Iterator[str]:
-    """Tokenizer, processor and the like; never code."""
-    for file in sorted(source.iterdir()):
-        if file.is_file() and file.suffix not in SKIPPED and file.name not in (CONFIG, INDEX) and not (work / file.name).exists():
-            shutil.copy2(file, work / file.name)
-            yield file.name

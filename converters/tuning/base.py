@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
+from converters.carried import carry
 from converters.methods.named import conventions, method
-from converters.published.bring import SKIPPED
 from converters.tuning.recipe import Tuning
 from edge.core.blockspec import CONFIG_KEY, BlockSpec
 from edge.core.config import load_toml, to_toml
@@ -28,7 +28,7 @@ from edge.models.text import ChatTokenizer
 from edge.training.loop import CURVE_FILE, LOG_FILE, METRICS_FILE, TRAINING_FILE
 
 RECIPE_FILE, RECORDS_FILE = "recipe.toml", "records.json"
-OWN = (RECIPE_FILE, RECORDS_FILE, TRAINING_FILE, METRICS_FILE, CURVE_FILE, LOG_FILE, "config.json", "model.safetensors.index.json")
+OWN = (RECIPE_FILE, RECORDS_FILE, TRAINING_FILE, METRICS_FILE, CURVE_FILE, LOG_FILE)
 ROUND = 64
 """A grown embedding has a multiple of so many rows."""
 
@@ -114,9 +114,8 @@ def _set_up(recipe: Tuning, path: Path) -> None:
     work.mkdir(parents=True)
     model.save_pretrained(work)
     tokenizer.save(work)
-    for file in base.iterdir():
-        if file.is_file() and file.suffix not in SKIPPED and file.name not in OWN and not (work / file.name).exists():
-            shutil.copy2(file, work / file.name)
+    for _ in carry(base, work, OWN):
+        pass
     (work / RECIPE_FILE).write_text(to_toml(recipe), encoding="utf-8")
     if path.exists():
         path.rmdir()

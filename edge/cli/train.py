@@ -26,20 +26,20 @@ class Stage:
 
     def train(self, stage: Literal["ar", "convert"]) -> int:
         from edge.core.config import named_in
+        from edge.core.errors import InputError
+        from edge.training.state import STATE_FILE
 
+        if self.resume and not (self.out / STATE_FILE).exists():
+            raise InputError(f"{self.out}: nothing to resume there; leave out --resume to start")
         if named_in(self.recipe, "method"):
             return self.tune(stage)
         from converters.recipe import load
         from converters.train import train
-        from edge.core.errors import InputError
-        from edge.training.state import STATE_FILE
 
         loaded = load(self.recipe, data=self.data or None, base=self.base)
         if loaded.stage != stage:
             command = "edge train" if loaded.stage == "ar" else "edge convert"
             raise InputError(f"{self.recipe}: stage is {loaded.stage!r}; run it with `{command}`")
-        if self.resume and not (self.out / STATE_FILE).exists():
-            raise InputError(f"{self.out}: nothing to resume there; leave out --resume to start")
         train(loaded, self.out)
         return 0
 
@@ -49,13 +49,10 @@ class Stage:
         from converters.tuning.train import tune
         from edge.core.config import load_toml
         from edge.core.errors import InputError
-        from edge.training.state import STATE_FILE
 
         if stage == "ar":
             raise InputError(f"{self.recipe}: names a method of block diffusion; run it with `edge convert`")
         given = {"base": self.base, "data": [{"file": f} for f in self.data]}
-        if self.resume and not (self.out / STATE_FILE).exists():
-            raise InputError(f"{self.out}: nothing to resume there; leave out --resume to start")
         tune(load_toml(self.recipe, Tuning, {k: v for k, v in given.items() if v}), self.out)
         return 0
 

@@ -58,9 +58,7 @@ class ChatTokenizer:
         """
         _check(messages)
         ids = self.encode(self._text(messages, True))
-        self._placed(ids, image_tokens)
-        counts = iter(image_tokens)
-        return [i for t in ids for i in ([t] * next(counts) if t == self.image_token_id else [t])]
+        return [t for t, k in zip(ids, self._times(ids, image_tokens), strict=True) for _ in range(k)]
 
     def turns(self, messages: Sequence[Message], image_tokens: Sequence[int]) -> tuple[list[int], list[bool]]:
         """Ids of a whole conversation up to its last answer's end, and which of them the assistant writes: its answers, each with
@@ -81,19 +79,15 @@ class ChatTokenizer:
             if not before.startswith(done) or not after.startswith(before):
                 raise InputError(f"message {n}: the chat template writes what comes before it otherwise when it follows")
             said = after[len(before) :].rstrip()
-            done_now = before + said
             prompt, answer = self.encode(before[len(done) :]), self.encode(said)
             if not answer or answer[-1] not in self._hf.all_special_ids:
                 answer.append(self._hf.eos_token_id)
             ids += prompt + answer
             own += [False] * len(prompt) + [True] * len(answer)
-            done = done_now
-        self._placed(ids, image_tokens)
-        counts = iter(image_tokens)
-        times = [next(counts) if t == self.image_token_id else 1 for t in ids]
-        return [t for t, k in zip(ids, times, strict=True) for _ in range(k)], [
-            o for o, k in zip(own, times, strict=True) for _ in range(k)
-        ]
+            done = before + said
+        times = self._times(ids, image_tokens)
+        spread = [(t, o) for t, o, k in zip(ids, own, times, strict=True) for _ in range(k)]
+        return [t for t, _ in spread], [o for _, o in spread]
 
     def named(self, name: str) -> tuple[int, bool]:
         """Id of the special token of that name, and whether it is new: a vocabulary without it gets it, behind its last id."""
@@ -121,13 +115,16 @@ class ChatTokenizer:
         except TemplateError as e:
             raise InputError(f"the chat template refuses the messages: {e}") from None
 
-    def _placed(self, ids: Sequence[int], image_tokens: Sequence[int]) -> None:
+    def _times(self, ids: Sequence[int], image_tokens: Sequence[int]) -> list[int]:
+        """How often each id stands: a placeholder as often as its image has rows."""
         places = sum(i == self.image_token_id for i in ids) if self.image_token_id is not None else 0
         if places != len(image_tokens):
             raise InputError(
                 f"the messages hold {places} image parts and {len(image_tokens)} images were given: "
                 'put one {"type": "image"} part where each image goes'
             )
+        counts = iter(image_tokens)
+        return [next(counts) if i == self.image_token_id else 1 for i in ids]
 
 
 def _byte_letters() -> dict[str, int]:
