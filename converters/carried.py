@@ -1,4 +1,4 @@
-"""What a checkpoint's folder holds beside config and weights, tokenizer and processor above all, taken over as it is; never code."""
+"""What a checkpoint's folder holds beside config and weights, such as its tokenizer, taken over as it is; never code."""
 
 from __future__ import annotations
 
